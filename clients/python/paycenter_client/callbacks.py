@@ -1,0 +1,57 @@
+"""Verifies that a callback came from the payment center, unchanged.
+
+A business system acts on a callback only after `verify_callback` returned.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+ID_HEADER = "x-paycenter-notification-id"
+TIMESTAMP_HEADER = "x-paycenter-timestamp"
+SIGNATURE_HEADER = "x-paycenter-signature"
+
+
+class CallbackInvalid(ValueError):
+    """The callback is unsigned, altered, too old, or signed by another key."""
+
+
+def verify_callback(
+    headers: Mapping[str, str],
+    body: bytes,
+    public_key: Ed25519PublicKey,
+    *,
+    tolerance_seconds: float = 300.0,
+    now_seconds: float | None = None,
+) -> str:
+    """Verifies a callback and returns its notification id, equal on every delivery of one notification.
+
+    Args:
+        headers: HTTP headers by lower-case name.
+        body: Raw body, before any parsing.
+        public_key: The center's Ed25519 key.
+        tolerance_seconds: Most that the callback's clock may differ from now.
+        now_seconds: Unix time to compare with. Default: the system's clock.
+
+    Raises:
+        CallbackInvalid: A header is absent, the instant is out of tolerance or the signature does not fit.
+    """
+    try:
+        notification_id, timestamp = headers[ID_HEADER], headers[TIMESTAMP_HEADER]
+        signature = base64.b64decode(headers[SIGNATURE_HEADER], validate=True)
+        sent_seconds = int(timestamp)
+    except (KeyError, ValueError, binascii.Error) as error:
+        raise CallbackInvalid("a signature header is absent or malformed") from error
+    if abs((time.time() if now_seconds is None else now_seconds) - sent_seconds) > tolerance_seconds:
+        raise CallbackInvalid("the callback is too old")
+    try:
+        public_key.verify(signature, f"{timestamp}.{notification_id}.".encode() + body)
+    except InvalidSignature as error:
+        raise CallbackInvalid("the signature does not fit") from error
+    return notification_id
