@@ -1,6 +1,7 @@
-"""Writes what the contract generates into `generated/`; nothing else below that folder is touched, and nothing stale stays.
+"""Writes what the contract generates into `generated/`: nothing stale stays, and nothing else there is touched.
 
-`python tools/generate.py` brings `generated/` up to date, `--check` only says what differs (exit code 1). It needs no network.
+`python -m tools.generate` brings the folder up to date, `--check` only says what differs (exit code 1). It needs
+no network.
 """
 
 import argparse
@@ -22,11 +23,12 @@ def generate_into(folder: Path) -> dict[str, bytes]:
 
     Raises RuntimeError with buf's own words when the contract does not compile.
     """
-    scripts = sysconfig.get_path("scripts")
+    scripts = Path(sysconfig.get_path("scripts"))
     completed = subprocess.run(
-        [os.path.join(scripts, "buf"), "generate", "--output", str(folder)],
+        [scripts / "buf", "generate", "--output", folder],
+        check=False,
         cwd=PROJECT_ROOT,
-        env={**os.environ, "PATH": scripts + os.pathsep + os.environ.get("PATH", "")},
+        env={**os.environ, "PATH": f"{scripts}{os.pathsep}" + os.environ.get("PATH", "")},
         capture_output=True,
         text=True,
     )
@@ -37,7 +39,7 @@ def generate_into(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*.py*"))
         if path.relative_to(folder).parts[0] in PACKAGE_ROOTS
     }
-    # mypy_grpc writes an empty stub for files without a service; such a stub would promise a module that is not there.
+    # mypy_grpc writes an empty stub for a file without a service, which would promise a module that is not there.
     files = {name: content for name, content in files.items() if not _is_stub_of_nothing(name, files)}
     # The packages are namespaces, so each folder with modules carries its own marker for type checkers.
     for package in {name.rpartition("/")[0] for name in files}:
@@ -73,7 +75,7 @@ def differences(expected: dict[str, bytes], actual: dict[str, bytes]) -> list[st
 
 
 def write(expected: dict[str, bytes], actual: dict[str, bytes]) -> None:
-    """Writes each differing file in one rename, so that a reader never sees half of it, and removes stale ones."""
+    """Writes each differing file by one rename, so that a reader never sees half of it; removes stale ones."""
     for name, content in expected.items():
         if actual.get(name) == content:
             continue

@@ -1,6 +1,7 @@
 """A protoc plugin that writes `*_pb2_grpc.py`; it adds nothing to what grpcio-tools generates.
 
-buf speaks the plugin protocol, grpcio-tools only offers the generator inside its own protoc, so this hands the descriptors over.
+buf speaks the plugin protocol, grpcio-tools only offers the generator inside its own protoc, so this hands the
+descriptors over.
 """
 
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from grpc_tools import protoc  # type: ignore[import-untyped]
+from grpc_tools import protoc
 
 
 def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGeneratorResponse:
@@ -33,7 +34,9 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
             response.error = f"protoc --grpc_python_out ended with exit code {exit_code}"
             return response
         for path in sorted(output.rglob("*.py")):
-            response.file.add(name=path.relative_to(output).as_posix(), content=path.read_text(encoding="utf-8"))
+            response.file.add(
+                name=path.relative_to(output).as_posix(), content=path.read_text(encoding="utf-8")
+            )
     return response
 
 
