@@ -1,6 +1,6 @@
-"""Writes what the contract generates into `generated/`: nothing stale stays, and nothing else there is touched.
+"""Writes what the contract generates into `generated/`: nothing stale stays, nothing else there is touched.
 
-`python -m tools.generate` brings the folder up to date, `--check` only says what differs (exit code 1). It needs
+`python -m tools.generate` brings the folder up to date, `--check` only says what differs (exit code 1). Needs
 no network.
 """
 
@@ -39,7 +39,7 @@ def generate_into(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*.py*"))
         if path.relative_to(folder).parts[0] in PACKAGE_ROOTS
     }
-    # mypy_grpc writes an empty stub for a file without a service, which would promise a module that is not there.
+    # mypy_grpc stubs files without a service too, and so promises modules that are not there.
     files = {name: content for name, content in files.items() if not _is_stub_of_nothing(name, files)}
     # The packages are namespaces, so each folder with modules carries its own marker for type checkers.
     for package in {name.rpartition("/")[0] for name in files}:
@@ -75,7 +75,7 @@ def differences(expected: dict[str, bytes], actual: dict[str, bytes]) -> list[st
 
 
 def write(expected: dict[str, bytes], actual: dict[str, bytes]) -> None:
-    """Writes each differing file by one rename, so that a reader never sees half of it; removes stale ones."""
+    """Writes each differing file by one rename, so that nobody reads half a file; removes stale ones."""
     for name, content in expected.items():
         if actual.get(name) == content:
             continue

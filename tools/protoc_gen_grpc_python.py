@@ -1,6 +1,6 @@
 """A protoc plugin that writes `*_pb2_grpc.py`; it adds nothing to what grpcio-tools generates.
 
-buf speaks the plugin protocol, grpcio-tools only offers the generator inside its own protoc, so this hands the
+buf speaks the plugin protocol, grpcio-tools has the generator only inside its own protoc, so this hands the
 descriptors over.
 """
 
