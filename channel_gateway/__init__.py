@@ -1,0 +1,1 @@
+"""ChannelGateway: one interface before every payment channel."""

@@ -1,0 +1,1 @@
+"""Alipay's side: the gateway, its operations, its signatures and its notices."""

@@ -1,0 +1,1 @@
+"""WeChat Pay's side: the v3 API, its signatures, certificates and notices."""
