@@ -33,7 +33,7 @@ format: setup ## Formats the code and the contract.
 	@buf format --write --path protos/paycenter
 
 check: setup ## Checks format, lint, types, import laws, the contract, generated code and pages.
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target \
 		check-types check-code check-imports check-contract check-generated check-docs
 	@echo "check: all good"
 

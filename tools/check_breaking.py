@@ -50,7 +50,12 @@ def extract_contract(commit: str, folder: Path) -> bool:
     if completed.returncode != 0:
         return False
     with tarfile.open(fileobj=io.BytesIO(completed.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read())
     shutil.copy(PROJECT_ROOT / "buf.yaml", folder)
     shutil.copytree(PROJECT_ROOT / "protos" / "third_party", folder / "protos" / "third_party")
     return True

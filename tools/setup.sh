@@ -59,7 +59,7 @@ echo "setup: installing into $root/.venv (a minute or two the first time)"
 if [ -t 1 ]; then quiet=; else quiet=--quiet; fi
 export PIP_DISABLE_PIP_VERSION_CHECK="${PIP_DISABLE_PIP_VERSION_CHECK:-1}"
 # shellcheck disable=SC2086
-.venv/bin/python -m pip install $quiet -c constraints.txt setuptools
+.venv/bin/python -m pip install $quiet -c constraints.txt pip setuptools
 # shellcheck disable=SC2086
 .venv/bin/python -m pip install $quiet -c constraints.txt --no-build-isolation \
     -e ./generated -e ./clients/python -e '.[dev]'
