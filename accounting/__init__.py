@@ -1,0 +1,1 @@
+"""The double-entry ledger. Invariant: every journal balances, and every balance equals its entries."""

@@ -1,0 +1,1 @@
+"""The rules of the books: pure decisions, no I/O, no clock."""
