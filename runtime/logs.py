@@ -61,6 +61,12 @@ def annotate(**fields: object) -> None:
         scope.record.fields.update(fields)
 
 
+def write_canonical_line(fields: dict[str, object], *, failed: bool) -> None:
+    """Writes the one line that stays of a call, at level error when the server failed and info otherwise."""
+    logger = get_logger()
+    (logger.error if failed else logger.info)("rpc", **fields)
+
+
 def _scope_adder(service_name: str) -> Processor:
     def add_scope(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["service"] = service_name

@@ -44,6 +44,17 @@ class RuntimeSettings(BaseSettings):
         le=300.0,
         description="Longest time that a stopping server waits for calls and background work to end.",
     )
+    drain_announce_seconds: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=60.0,
+        description="Time for which a stopping server says NOT_SERVING before it refuses calls.",
+    )
+    calls_limit: int = Field(
+        default=1000,
+        ge=1,
+        description="Most unary calls carried out at the same time; more are refused as OVERLOADED.",
+    )
     reflection_enabled: bool = Field(
         default=True, description="Whether the server describes its contract by gRPC reflection."
     )

@@ -122,7 +122,19 @@ def scope_from_stored(traceparent: str, platform: bytes) -> CallScope:
 
 
 class Span(Protocol):
-    """What a step may tell about itself; nothing sensitive, no amounts of people, no exception text."""
+    """What a step may tell about itself; nothing sensitive, no amounts of people, no exception text.
+
+    As a context manager it becomes the parent of what happens in the block. `begin` and `end` are the form
+    for a step that ends elsewhere, such as a call that is awaited later.
+    """
+
+    def begin(self) -> TraceContext:
+        """Starts the clock and returns the trace context to send along; does not change the current scope."""
+        ...
+
+    def end(self) -> None:
+        """Stops the clock and hands the span over."""
+        ...
 
     def set_attribute(self, key: str, value: AttributeValue, /) -> None:
         """Sets one attribute; the last value wins."""
@@ -163,6 +175,12 @@ class _NoSpan:
 
     __slots__ = ()
 
+    def begin(self) -> TraceContext:
+        return current_scope().trace
+
+    def end(self) -> None:
+        return None
+
     def set_attribute(self, _key: str, _value: AttributeValue, /) -> None:
         return None
 
@@ -184,10 +202,21 @@ _NO_SPAN = _NoSpan()
 class _RecordedSpan:
     """Takes the times of a block and hands the finished span to the processor."""
 
-    __slots__ = ("_attributes", "_error_type", "_kind", "_links", "_name", "_parent", "_started", "_token")
+    __slots__ = (
+        "_attributes",
+        "_error_type",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_started",
+        "_token",
+        "_trace",
+    )
 
     _parent: CallScope
     _started: int
+    _trace: TraceContext
     _token: Token[CallScope]
 
     def __init__(
@@ -209,34 +238,40 @@ class _RecordedSpan:
     def set_error(self, error_type: str, /) -> None:
         self._error_type = error_type
 
-    def __enter__(self) -> Span:
+    def begin(self) -> TraceContext:
         parent = current_scope()
         trace = parent.trace
-        own_trace = TraceContext(trace.trace_id, new_span_id(), True, trace.trace_state)
         self._parent = parent
+        self._trace = TraceContext(trace.trace_id, new_span_id(), True, trace.trace_state)
+        self._started = time.time_ns()
+        return self._trace
+
+    def end(self) -> None:
+        processor = _telemetry.processor
+        if processor is not None:
+            processor.on_end(self._finish(time.time_ns()))
+
+    def __enter__(self) -> Span:
+        own_trace = self.begin()
+        parent = self._parent
         self._token = enter_scope(
             CallScope(parent.platform, own_trace, parent.deadline_monotonic_seconds, parent.record)
         )
-        self._started = time.time_ns()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        ended = time.time_ns()
-        own_trace = current_scope().trace
         leave_scope(self._token)
         if error is not None and not self._error_type:
             self._error_type = type(error).__name__
             if isinstance(error, PaycenterError):
                 self._attributes["paycenter.reason"] = error.reason.value
-        processor = _telemetry.processor
-        if processor is not None:
-            processor.on_end(self._finish(own_trace, ended))
+        self.end()
 
-    def _finish(self, own_trace: TraceContext, ended: int) -> ReadableSpan:
+    def _finish(self, ended: int) -> ReadableSpan:
         attributes = self._attributes
-        attributes["paycenter.trace_id"] = own_trace.trace_id
+        attributes["paycenter.trace_id"] = self._trace.trace_id
         record = self._parent.record
         business_id = (record.business_id if record else "") or self._parent.platform.business_id
         if business_id:
@@ -248,7 +283,7 @@ class _RecordedSpan:
         parent_trace = self._parent.trace
         return ReadableSpan(
             name=self._name,
-            context=_span_context(own_trace),
+            context=_span_context(self._trace),
             parent=_span_context(parent_trace) if parent_trace.has_span else None,
             resource=_telemetry.resource,
             attributes=attributes,
