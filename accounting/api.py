@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import grpc
 from paycenter.accounting.v1 import accounting_pb2 as pb
-from paycenter.accounting.v1.accounting_pb2_grpc import AccountingServicer
+from paycenter.accounting.v1.accounting_pb2_grpc import AccountingServicer, add_AccountingServicer_to_server
 from paycenter.type.v1 import server_info_pb2
 from runtime.idempotency import Replay, fingerprint
 
@@ -319,6 +319,11 @@ class AccountingApi(AccountingServicer):
                 service=SERVICE_NAME, release=self._release, methods=served_methods()
             )
         )
+
+
+def add_to_server(api: AccountingApi, server: grpc.aio.Server) -> None:
+    """Makes a server answer the ledger's calls."""
+    add_AccountingServicer_to_server(api, server)
 
 
 def served_methods() -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """One check: `count_query` counts what is looked at, `violation_query` gives (number, what is wrong) of breaches."""
+    """One check: `count_query` counts what is looked at, `violation_query` gives (number, what is wrong)."""
 
     name: str
     description: str

@@ -4,7 +4,6 @@ never as a side effect, and what is fixed at opening never changes."""
 from __future__ import annotations
 
 from runtime.idempotency import Replay
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounting import mapping

@@ -124,7 +124,7 @@ async def post_in(
             command.lines, positions, hold=hold, release_remainder=command.release_remainder
         )
     except PaycenterError as refusal:
-        return await _refuse(books, connection, command, refusal)
+        return await _refuse(connection, command, refusal)
     if next(iter(positions.values())).shadow is not current_scope().platform.shadow:
         return PaycenterError(
             Reason.SHADOW_MIXED, "the call and the accounts are not both shadow or both real", field="lines"
@@ -188,7 +188,7 @@ def _new_journal(books: Books, command: JournalCommand) -> NewJournal:
 
 
 async def _refuse(
-    books: Books, connection: AsyncConnection, command: JournalCommand, refusal: PaycenterError
+    connection: AsyncConnection, command: JournalCommand, refusal: PaycenterError
 ) -> Journal | PaycenterError:
     """Answers what was decided before, else records the refusal under its request."""
     decided = await _find_decided(connection, command)

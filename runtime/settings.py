@@ -24,6 +24,10 @@ class RuntimeSettings(BaseSettings):
     database_pool_size: int = Field(
         default=10, ge=1, le=200, description="Most database connections that the server holds."
     )
+    migrate_on_start: bool = Field(
+        default=False,
+        description="Whether the server brings its database to the newest schema before it serves; several may.",
+    )
     nats_url: str = Field(default="", description="URL of the NATS server (`nats://host:port`).")
     telemetry_otlp_endpoint: str = Field(
         default="",

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from accounting.tables import metadata
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -236,6 +238,7 @@ INSERT INTO posting_rule (event_code, version, lines, state, maker, checker, eff
 
 def upgrade() -> None:
     """Creates the ledger."""
+    metadata.create_all(op.get_bind())
     op.execute(TABLES)
     op.execute(GUARDS)
     for table in APPEND_ONLY:
