@@ -9,6 +9,7 @@ The exception tree and the meaning of each class stand in `paycenter_client.erro
 """
 
 from paycenter_client.aio import AsyncPaycenterClient
+from paycenter_client.amounts import decimal_amount, format_money, money
 from paycenter_client.callbacks import CallbackInvalid, verify_callback
 from paycenter_client.calls import business_case
 from paycenter_client.client import PaycenterClient
@@ -49,6 +50,9 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "business_case",
+    "decimal_amount",
+    "format_money",
+    "money",
     "new_request_id",
     "verify_callback",
 ]

@@ -1,4 +1,4 @@
-"""The asynchronous client: the contract's typed stubs on grpc.aio, with context, deadlines and typed errors."""
+"""The asynchronous client: the contract's typed stubs on grpc.aio, with context, deadlines, typed errors."""
 
 from __future__ import annotations
 

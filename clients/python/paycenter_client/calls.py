@@ -71,6 +71,7 @@ def retry_delay_seconds(
         repeatable = {grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
     if error.code not in repeatable or error.reason == "ETAG_MISMATCH" or error.reason == "VERSION_MISMATCH":
         return None
-    backoff_seconds = min(0.02 * 2.0**try_number, _LONGEST_BACKOFF_SECONDS) * random.uniform(0.8, 1.2)
+    jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads callers, keeps no secret
+    backoff_seconds = min(0.02 * 2.0**try_number, _LONGEST_BACKOFF_SECONDS) * jitter
     delay_seconds = max(error.retry_after_seconds or 0.0, backoff_seconds)
     return delay_seconds if delay_seconds < remaining_seconds else None
