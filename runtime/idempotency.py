@@ -104,6 +104,7 @@ class Idempotency:
                 locked_until=moment + lease,
             )
             .on_conflict_do_nothing()
+            .execution_options(preserve_rowcount=True)
         )
         this_record = sa.and_(
             table.c.shard == sa.bindparam("of_shard"),
