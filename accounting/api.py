@@ -9,7 +9,6 @@ import grpc
 from paycenter.accounting.v1 import accounting_pb2 as pb
 from paycenter.accounting.v1.accounting_pb2_grpc import AccountingServicer, add_AccountingServicer_to_server
 from paycenter.type.v1 import server_info_pb2
-from runtime.idempotency import Replay, fingerprint
 
 from accounting import hold, mapping, open_account, post, reading, reverse
 from accounting.books import Books
@@ -19,6 +18,7 @@ from accounting.post import JournalCommand
 from accounting.store import accounts, journals, rules
 from runtime.context import current_scope
 from runtime.errors import PaycenterError, Reason
+from runtime.idempotency import Replay, fingerprint
 from runtime.wire import datetime_from_timestamp, money_from_proto, seconds_from_duration
 
 SERVICE_NAME: Final = "paycenter.accounting.v1.Accounting"

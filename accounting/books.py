@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from zoneinfo import ZoneInfo
 
-from runtime.idempotency import Idempotency
-from runtime.outbox import Outbox
-
 from accounting.domain.rules import PostingRule
 from accounting.settings import AccountingSettings
 from accounting.store import rules as rule_store
 from runtime.clock import Clock
 from runtime.database import Database
 from runtime.errors import PaycenterError, Reason
+from runtime.idempotency import Idempotency
+from runtime.outbox import Outbox
 
 
 @dataclass(slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 
-from runtime.idempotency import Replay
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounting import mapping
@@ -21,6 +20,7 @@ from accounting.store.holds import Hold
 from accounting.store.journals import Journal, Refusal
 from runtime.context import current_scope, encode_platform, mark_replayed, use_scope
 from runtime.errors import FieldViolation, PaycenterError, Reason
+from runtime.idempotency import Replay
 from runtime.ids import NumberKind, new_number, shard_of_number
 from runtime.money import Money
 from runtime.telemetry import scope_from_stored

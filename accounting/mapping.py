@@ -11,7 +11,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2
 from paycenter.accounting.v1 import accounting_pb2 as pb
 from paycenter.type.v1 import family_pb2, invariant_pb2
-from runtime.outbox import OutboxEvent
 
 from accounting.domain.accounts import (
     AccountState,
@@ -31,6 +30,7 @@ from accounting.store.rules import StoredRule
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import NumberKind, new_number
 from runtime.money import Money
+from runtime.outbox import OutboxEvent
 from runtime.wire import datetime_from_timestamp, money_from_proto, money_to_proto, timestamp_from_datetime
 
 SIDES: Mapping[EntrySide, pb.EntrySide.ValueType] = {

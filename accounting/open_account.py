@@ -3,9 +3,6 @@ never as a side effect, and what is fixed at opening never changes."""
 
 from __future__ import annotations
 
-from runtime.idempotency import Replay
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from accounting import mapping
 from accounting.books import Books
 from accounting.domain.accounts import (
@@ -17,10 +14,12 @@ from accounting.domain.accounts import (
     SubjectCategory,
     account_id_of,
 )
+from accounting.finding import find_account
 from accounting.store import accounts
 from accounting.store.accounts import Account, shard_of_account_owner
 from runtime.context import current_scope
 from runtime.errors import PaycenterError, Reason
+from runtime.idempotency import Replay
 from runtime.money import currency_exponent
 
 
@@ -183,25 +182,6 @@ async def create_subject(books: Books, subject: Subject) -> Subject:
     ):
         raise PaycenterError(Reason.FIELD_INVALID, "the code is taken", field="subject.subject_code")
     return stored
-
-
-async def find_account(connection: AsyncConnection, account_id: str) -> Account:
-    """Reads an account of the scope's tenant.
-
-    Raises:
-        PaycenterError: ACCOUNT_NOT_FOUND or TENANT_FORBIDDEN.
-    """
-    account = await accounts.get_account(connection, account_id)
-    if account is None:
-        raise PaycenterError(
-            Reason.ACCOUNT_NOT_FOUND,
-            "the account is not open",
-            field="account_id",
-            resource=("account", account_id),
-        )
-    if account.tenant_id != current_scope().platform.tenant_id:
-        raise PaycenterError(Reason.TENANT_FORBIDDEN, "the account belongs to another tenant")
-    return account
 
 
 def _check_currency(currency_code: str) -> None:

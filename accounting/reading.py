@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from accounting.books import Books
-from accounting.open_account import find_account
+from accounting.finding import find_account
 from accounting.store import accounts, journals
 from accounting.store import holds as hold_store
 from accounting.store.accounts import Account, TrialBalanceRow

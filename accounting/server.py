@@ -6,19 +6,20 @@ import asyncio
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 
+from runtime.bus import Bus
+from runtime.relay import Relay
+from runtime.workers import run_workers
+
 from accounting.api import SERVICE_NAME, AccountingApi, add_to_server
 from accounting.books import Books
 from accounting.settings import AccountingSettings
 from accounting.tables import IDEMPOTENCY_RECORD, OUTBOX_EVENT
 from accounting.workers import HoldExpiry
-from runtime.bus import Bus
 from runtime.clock import SystemClock
 from runtime.database import Database, run_migrations
 from runtime.grpc_server import GrpcServer
 from runtime.idempotency import Idempotency
 from runtime.outbox import Outbox
-from runtime.relay import Relay
-from runtime.workers import run_workers
 
 
 async def build(settings: AccountingSettings, resources: AsyncExitStack) -> GrpcServer:

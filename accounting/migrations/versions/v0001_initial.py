@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from accounting.tables import metadata
+from runtime.shared_schema import create_shared_tables_v1
 
 revision = "0001"
 down_revision = None
@@ -238,7 +238,7 @@ INSERT INTO posting_rule (event_code, version, lines, state, maker, checker, eff
 
 def upgrade() -> None:
     """Creates the ledger."""
-    metadata.create_all(op.get_bind())
+    create_shared_tables_v1()
     op.execute(TABLES)
     op.execute(GUARDS)
     for table in APPEND_ONLY:
