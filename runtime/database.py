@@ -17,6 +17,7 @@ from typing import Final
 import psycopg
 from prometheus_client import Counter, Gauge
 from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -165,7 +166,7 @@ class Database:
         async with self.read() as connection:
             await connection.execute(_PROBE)
 
-    async def open_session(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    async def open_session(self) -> psycopg.AsyncConnection[TupleRow]:
         """Opens a connection outside of the pool, each statement its own transaction, for a lock that lives
         as long as it does; whoever opens it closes it.
 

@@ -23,6 +23,7 @@ from runtime.context import CallScope, current_scope, encode_platform
 from runtime.database import after_commit
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import NumberKind, new_number
+from runtime.revisions import Revisions
 
 SUBJECT_ROOT: Final = "paycenter"
 
@@ -100,13 +101,15 @@ class Outbox:
     """Appends to and reads one service's event log.
 
     `service` is the second part of every subject (`paycenter.<service>.<shard>.<event_type>`); `nudge` is
-    set after each commit that appended something, so that the relay of this process wakes at once.
+    set after each commit that appended something, so that the relay of this process wakes at once;
+    `revisions` wakes the streams that wait for more events, the relay keeps it up to date.
     """
 
     def __init__(self, table: sa.Table, *, service: str, nudge: asyncio.Event | None = None) -> None:
         self.table = table
         self.service = service
         self.nudge = nudge or asyncio.Event()
+        self.revisions = Revisions()
         self._read_statement = (
             sa.select(*(table.c[name] for name in STORED_COLUMNS))
             .where(table.c.revision > sa.bindparam("after_revision"))
