@@ -1,0 +1,1 @@
+"""Rules and states of the gateway. Invariant: no I/O, no clock, no randomness."""
