@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -29,7 +30,6 @@ def main() -> int:
     try:
         settings = settings_from_environment()
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)
         lock = _lock(settings.state_directory)
         listener = _listen(settings)
     except (ValueError, StartError) as error:
@@ -44,17 +44,16 @@ def main() -> int:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )
     print(f"sandbox listens on {settings.public_url}", flush=True)
-    server = uvicorn.Server(config)
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        os.close(lock)
+    # uvicorn raises the signal that ended it once more when it has shut down; by then it has been obeyed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    uvicorn.Server(config).run(sockets=[listener])
+    os.close(lock)
     return 0
 
 

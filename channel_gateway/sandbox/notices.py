@@ -13,10 +13,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx
-
 from channel_gateway.sandbox.behaviour import Behaviour
 from channel_gateway.sandbox.clock import now_milliseconds
+from channel_gateway.sandbox.delivery import Delivery, DeliveryError
 from channel_gateway.sandbox.faults import FaultBook, FaultKind, Operation
 from channel_gateway.sandbox.records import Fault, Notice, NoticeState
 from channel_gateway.sandbox.schedule import Schedule
@@ -72,13 +71,13 @@ class Notices:
         behaviour: Behaviour,
         faults: FaultBook,
         schedule: Schedule,
-        client: httpx.AsyncClient,
+        delivery: Delivery,
     ) -> None:
         self._store = store
         self._behaviour = behaviour
         self._faults = faults
         self._schedule = schedule
-        self._client = client
+        self._delivery = delivery
         self._couriers: dict[str, Courier] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_number: defaultdict[str, list[Notice]] = defaultdict(list)
@@ -223,18 +222,18 @@ class Notices:
         started = time.monotonic()
         accepted = False
         try:
-            answer = await self._client.post(
+            status, answer = await self._delivery.post(
                 notice.url,
-                content=message.body,
                 headers=message.headers,
-                timeout=self._behaviour.notice_timeout_seconds,
+                body=message.body,
+                timeout_seconds=self._behaviour.notice_timeout_seconds,
             )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            attempt["error"] = type(error).__name__
+        except DeliveryError as error:
+            attempt["error"] = str(error)
         else:
-            accepted = courier.accepts(answer.status_code, answer.content)
-            attempt["http_status"] = answer.status_code
-            attempt["answer"] = answer.text[:_ANSWER_LENGTH]
+            accepted = courier.accepts(status, answer)
+            attempt["http_status"] = status
+            attempt["answer"] = answer.decode("utf-8", "replace")[:_ANSWER_LENGTH]
         attempt["accepted"] = accepted
         attempt["elapsed_milliseconds"] = round((time.monotonic() - started) * 1000, 1)
         notice.attempts.append(attempt)

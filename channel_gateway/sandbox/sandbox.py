@@ -5,11 +5,10 @@ Invariant: it is built once per process and data directory, before the first req
 
 from __future__ import annotations
 
-import httpx
-
 from channel_gateway.sandbox.alipay.notices import AlipayNotices
 from channel_gateway.sandbox.behaviour import Behaviour
 from channel_gateway.sandbox.books import Books
+from channel_gateway.sandbox.delivery import Delivery
 from channel_gateway.sandbox.faults import FaultBook
 from channel_gateway.sandbox.keys import PlatformKeys
 from channel_gateway.sandbox.merchants import Merchants
@@ -38,17 +37,13 @@ class Sandbox:
         self.books = Books(self.store)
         self.faults = FaultBook(self.store)
         self.schedule = Schedule()
-        self._client = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=128, max_keepalive_connections=64),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._delivery = Delivery()
         self.notices = Notices(
             store=self.store,
             behaviour=self.behaviour,
             faults=self.faults,
             schedule=self.schedule,
-            client=self._client,
+            delivery=self._delivery,
         )
         self.alipay_notices = AlipayNotices(keys=self.keys, merchants=self.merchants, notices=self.notices)
         self.wechat_notices = WechatNotices(keys=self.keys, merchants=self.merchants, notices=self.notices)
@@ -89,5 +84,5 @@ class Sandbox:
         """Ends the deliveries under way and closes files and connections."""
         self.schedule.clear()
         await self.notices.stop()
-        await self._client.aclose()
+        self._delivery.close()
         self.store.close()
