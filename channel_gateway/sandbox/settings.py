@@ -37,6 +37,6 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Sa
         host=host,
         port=int(port_text),
         data_directory=Path(environment.get("PAYCENTER_DATA_DIRECTORY", ".paycenter")).resolve(),
-        public_url=environment.get("PAYCENTER_SANDBOX_PUBLIC_URL", f"http://{host}:{port_text}").rstrip("/"),
+        public_url=environment.get("PAYCENTER_SANDBOX_BASE_URL", f"http://{host}:{port_text}").rstrip("/"),
         log_level=environment.get("PAYCENTER_LOG_LEVEL", "INFO").upper(),
     )
