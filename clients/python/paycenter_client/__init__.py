@@ -10,10 +10,10 @@ The exception tree and the meaning of each class stand in `paycenter_client.erro
 
 from paycenter_client.aio import AsyncPaycenterClient
 from paycenter_client.amounts import decimal_amount, format_money, money
-from paycenter_client.callbacks import CallbackInvalid, verify_callback
+from paycenter_client.callbacks import Callback, CallbackInvalid, read_callback, verify_callback
 from paycenter_client.calls import business_case
 from paycenter_client.client import PaycenterClient
-from paycenter_client.context import Caller, Targets, new_request_id
+from paycenter_client.context import Caller, Targets, new_request_id, new_traceparent
 from paycenter_client.errors import (
     AlreadyExists,
     CallerRejected,
@@ -33,6 +33,7 @@ from paycenter_client.errors import (
 __all__ = [
     "AlreadyExists",
     "AsyncPaycenterClient",
+    "Callback",
     "CallbackInvalid",
     "Caller",
     "CallerRejected",
@@ -54,5 +55,7 @@ __all__ = [
     "format_money",
     "money",
     "new_request_id",
+    "new_traceparent",
+    "read_callback",
     "verify_callback",
 ]
