@@ -1,0 +1,1 @@
+"""The core link: the servers TransactionCore and PaymentCore."""

@@ -1,0 +1,1 @@
+"""Schema changes of PaymentCore's database, applied by Alembic."""
