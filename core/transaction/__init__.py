@@ -1,0 +1,1 @@
+"""TransactionCore: orders of business systems, their attempts, refunds, association and notification."""

@@ -1,0 +1,1 @@
+"""Schema changes of the transaction database. Invariant: a version that was released is never edited."""

@@ -1,0 +1,172 @@
+"""What a payment's outcome means for its order: winner, loser, paid after close. Invariant: whoever tells it (answer,
+event, query, repair), however often and in whatever order, the order is carried out by one attempt and no money is
+lost."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.transaction import metrics, order_changes
+from core.transaction.access import shard_of_kind
+from core.transaction.domain import attempts
+from core.transaction.domain.change import Change
+from core.transaction.domain.records import Attempt, OrderFile, PaymentReport
+from core.transaction.domain.states import SETTLED_BY_TRANSFER_KINDS, AttemptState, PaymentKind
+from core.transaction.order_changes import Finish
+from core.transaction.parts import Parts
+from core.transaction.remote import is_refusal
+from core.transaction.store import order_files
+from runtime.context import with_business_id
+from runtime.errors import PaycenterError
+from runtime.ids import NumberKind, new_number, shard_of_number
+from runtime.logs import get_logger
+from runtime.telemetry import span
+
+
+async def apply(
+    parts: Parts, report: PaymentReport, *, known: OrderFile | None = None, finish: Finish | None = None
+) -> OrderFile:
+    """Records what PaymentCore says of an attempt's payment and does what follows from it at once.
+
+    The winner's money is moved on to the receivers; a loser's is refunded by the worker. `finish` is written with the
+    last step. Idempotent. Raises PaycenterError(ORDER_NOT_FOUND) when the report belongs to no order.
+    """
+    attempt_id = report.transaction_number
+    file = await order_changes.decide(
+        parts,
+        lambda seen: _meaning(parts, seen, report),
+        shard=shard_of_number(attempt_id),
+        order_id=report.order_id or await _order_of(parts, attempt_id),
+        known=known,
+        finish=_unless_unsettled(attempt_id, finish),
+    )
+    if _is_unsettled(file, attempt_id):
+        return await settle(parts, file, attempt_id, finish=finish)
+    return file
+
+
+def _meaning(parts: Parts, file: OrderFile, report: PaymentReport) -> Change | None:
+    attempt = file.attempt(report.transaction_number)
+    if attempt is None:
+        get_logger().error(
+            "payment names an attempt that its order does not have",
+            payment_id=report.payment_id,
+            attempt_id=report.transaction_number,
+        )
+        return None
+    if attempts.contradicts(attempt, report):
+        metrics.contradictions.inc()
+        get_logger().error(
+            "money arrived for a payment that had failed",
+            payment_id=report.payment_id,
+            attempt_id=attempt.attempt_id,
+        )
+    if report.kind is PaymentKind.TRANSFER and file.order.kind in SETTLED_BY_TRANSFER_KINDS:
+        return attempts.settle(file, attempt, report, plan=parts.plan)
+    refund_id = new_number(NumberKind.REFUND, shard=file.order.shard)
+    return attempts.record_report(file, attempt, report, plan=parts.plan, new_refund_id=refund_id)
+
+
+async def settle(
+    parts: Parts, file: OrderFile, attempt_id: str, *, finish: Finish | None = None
+) -> OrderFile:
+    """Moves the winner's money to the receivers and makes the order PAID; harmless to repeat.
+
+    Without an answer of PaymentCore everything stays as it is and the worker asks again.
+    """
+    attempt = _attempt_of(file, attempt_id)
+    with with_business_id(file.order.business_id):
+        try:
+            report = await _transfer(parts, file, attempt)
+        except PaycenterError as error:
+            if not is_refusal(error):
+                get_logger().warning(
+                    "transfer got no answer", attempt_id=attempt_id, reason=error.reason.value
+                )
+                return await conclude(parts, file, finish)
+            reason = error.reason.value
+            get_logger().error("transfer refused", attempt_id=attempt_id, reason=reason)
+            return await _decide_on_winner(
+                parts,
+                file,
+                lambda seen: attempts.settle_refused(
+                    seen, _attempt_of(seen, attempt_id), reason, plan=parts.plan
+                ),
+                finish,
+            )
+        return await _decide_on_winner(
+            parts,
+            file,
+            lambda seen: attempts.settle(seen, _attempt_of(seen, attempt_id), report, plan=parts.plan),
+            finish,
+        )
+
+
+async def _transfer(parts: Parts, file: OrderFile, attempt: Attempt) -> PaymentReport:
+    """Begins the transfer, or asks after the one that was begun and not decided."""
+    if attempt.transfer_payment_id:
+        return await parts.payment_core.query(attempt.transfer_payment_id)
+    parts.settling.add(attempt.attempt_id)
+    try:
+        return await parts.payment_core.settle(file.order, attempt)
+    finally:
+        parts.settling.discard(attempt.attempt_id)
+
+
+async def _decide_on_winner(
+    parts: Parts, file: OrderFile, decision: order_changes.Decide, finish: Finish | None
+) -> OrderFile:
+    with span("update_order"):
+        return await order_changes.decide(
+            parts,
+            decision,
+            shard=file.order.shard,
+            order_id=file.order.order_id,
+            known=file,
+            finish=finish,
+        )
+
+
+async def conclude(parts: Parts, file: OrderFile, finish: Finish | None) -> OrderFile:
+    """Writes `finish` alone, for a step that changed nothing."""
+    if finish is not None:
+        async with parts.database.begin() as connection:
+            await finish(connection, file)
+    return file
+
+
+def _is_unsettled(file: OrderFile, attempt_id: str) -> bool:
+    """Whether the attempt has won and its money is not with the receivers yet."""
+    attempt = file.attempt(attempt_id)
+    return attempt is not None and attempt.state is AttemptState.PAID and not attempt.transfer_payment_id
+
+
+def _unless_unsettled(attempt_id: str, finish: Finish | None) -> Finish | None:
+    if finish is None:
+        return None
+
+    async def last_step(connection: AsyncConnection, file: OrderFile) -> None:
+        if not _is_unsettled(file, attempt_id):
+            await finish(connection, file)
+
+    return last_step
+
+
+def _attempt_of(file: OrderFile, attempt_id: str) -> Attempt:
+    attempt = file.attempt(attempt_id)
+    if attempt is None:
+        raise ValueError("the order has no such attempt")
+    return attempt
+
+
+async def _order_of(parts: Parts, attempt_id: str) -> str:
+    shard = shard_of_kind(attempt_id, NumberKind.ATTEMPT)
+    async with parts.database.read() as connection:
+        found = (
+            await order_files.order_of_attempt(connection, shard=shard, attempt_id=attempt_id)
+            if shard is not None
+            else None
+        )
+    if found is None:
+        raise order_changes.order_not_found(attempt_id)
+    return found

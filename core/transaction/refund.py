@@ -1,0 +1,268 @@
+"""Gives money of an order back. Invariant: whether it may go back is decided on the locked order row; what is on its
+way counts as gone until it is proven not to be."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.transaction import commands, order_changes, split_refund
+from core.transaction.access import require_merchant, require_order_number, require_tenant, shard_of_kind
+from core.transaction.domain import refunds
+from core.transaction.domain.plan import later
+from core.transaction.domain.records import Attempt, OrderFile, PaymentReport, Refund
+from core.transaction.domain.states import PaymentKind, RefundState
+from core.transaction.mapping import answers
+from core.transaction.order_changes import Finish
+from core.transaction.parts import Parts
+from core.transaction.remote import is_refusal
+from core.transaction.store import idempotency, order_files
+from runtime.context import current_scope, decode_platform, encode_platform, with_business_id
+from runtime.errors import PaycenterError, Reason
+from runtime.idempotency import Replay, Resume
+from runtime.ids import NumberKind, new_number, shard_of_number
+from runtime.logs import get_logger
+from runtime.telemetry import span
+
+METHOD = "CreateRefund"
+
+
+async def create_refund(parts: Parts, command: commands.CreateRefund) -> answers.CreateRefundResponse:
+    """Begins a refund and answers with its state. Idempotent by request id.
+
+    Raises PaycenterError: ORDER_NOT_FOUND, TENANT_FORBIDDEN, MERCHANT_MISMATCH, ORDER_STATE_INVALID,
+    CURRENCY_MISMATCH, REFUND_EXCEEDS_PAID (metadata refundableMinorUnits), MERCHANT_ORDER_EXISTS (field
+    merchant_refund_id, metadata refundId). What PaymentCore refuses is the refund's outcome: it is FAILED then.
+    """
+    try:
+        begun = await _record(parts, command)
+    except IntegrityError as error:
+        if order_files.broken_constraint(error) != order_files.MERCHANT_REFUND_UNIQUE:
+            raise
+        raise await _merchant_refund_exists(parts, command) from None
+    if isinstance(begun, answers.CreateRefundResponse):
+        return begun
+    file, refund_id = begun
+    with with_business_id(file.order.business_id):
+        file = await carry_out(parts, file, refund_id, finish=_answer(parts, command, refund_id))
+    return answers.refund_begun(file, refund_id)
+
+
+async def _record(
+    parts: Parts, command: commands.CreateRefund
+) -> answers.CreateRefundResponse | tuple[OrderFile, str]:
+    shard = require_order_number(command.order_id)
+    refund_id = new_number(NumberKind.REFUND, shard=shard)
+    async with parts.database.begin() as connection:
+        claim = await parts.idempotency.claim(
+            connection,
+            shard=shard,
+            method=METHOD,
+            request_id=command.key.request_id,
+            fingerprint=command.key.fingerprint,
+            resource_id=refund_id,
+            lease_seconds=parts.plan.call_lease_seconds,
+        )
+        if isinstance(claim, Replay):
+            return answers.unpack(answers.CreateRefundResponse, claim.response)
+        file = require_merchant(
+            await order_files.read_file(connection, shard, command.order_id, lock=True),
+            command.order_id,
+            command.merchant_id,
+        )
+        with with_business_id(file.order.business_id), span("validate"):
+            if isinstance(claim, Resume):
+                return file, claim.resource_id or ""
+            refunds.require_refundable(file.order, command.amount)
+            refund = _new_refund(parts, file, command, refund_id)
+            return await order_changes.store(parts, connection, refunds.begin_refund(file, refund)), refund_id
+
+
+def _new_refund(parts: Parts, file: OrderFile, command: commands.CreateRefund, refund_id: str) -> Refund:
+    order = file.order
+    scope = current_scope()
+    return Refund(
+        shard=order.shard,
+        business_id=order.business_id,
+        traceparent=scope.trace.format(),
+        platform=encode_platform(scope.platform),
+        create_time=file.read_time,
+        update_time=file.read_time,
+        refund_id=refund_id,
+        order_id=order.order_id,
+        tenant_id=order.tenant_id,
+        merchant_id=order.merchant_id,
+        merchant_refund_id=command.merchant_refund_id,
+        attempt_id=order.winning_attempt_id,
+        amount=command.amount,
+        reason=command.reason,
+        state=RefundState.ACCEPTED,
+        automatic=False,
+        request_id=command.key.request_id,
+        legs=split_refund.legs_of(file, command.amount),
+        next_step_time=later(file.read_time, parts.plan.call_lease_seconds),
+    )
+
+
+async def carry_out(
+    parts: Parts, file: OrderFile, refund_id: str, *, finish: Finish | None = None
+) -> OrderFile:
+    """Sends a refund that PaymentCore has not accepted yet and records what it answers; harmless to repeat.
+
+    No answer leaves everything as it is: the worker asks again.
+    """
+    refund = _refund_of(file, refund_id)
+    if refund.legs and refund.is_open:
+        file = await split_refund.move_legs(parts, file, refund_id)
+        refund = _refund_of(file, refund_id)
+    if not refund.is_open or refund.payment_id or not split_refund.is_ready(refund):
+        return await _conclude(parts, file, finish)
+    try:
+        report = await parts.payment_core.refund(file.order, _paid_attempt(file, refund), refund)
+    except PaycenterError as error:
+        if not is_refusal(error):
+            get_logger().warning("refund got no answer", refund_id=refund_id, reason=error.reason.value)
+            return await _conclude(parts, file, finish)
+        reason = error.reason.value
+        return await _decide(
+            parts,
+            file,
+            lambda seen: refunds.refuse_refund(seen, _refund_of(seen, refund_id), reason, plan=parts.plan),
+            finish,
+        )
+    return await _decide(
+        parts,
+        file,
+        lambda seen: refunds.record_report(seen, _refund_of(seen, refund_id), report, plan=parts.plan),
+        finish,
+    )
+
+
+async def apply(parts: Parts, report: PaymentReport) -> None:
+    """Records what PaymentCore says of a refund's payment. Idempotent.
+
+    Transfers of a refund's parts are left to whoever began them. Raises PaycenterError(REFUND_NOT_FOUND) when the
+    report belongs to no refund.
+    """
+    if report.kind is not PaymentKind.REFUND:
+        return
+    refund_id = report.transaction_number
+    shard = shard_of_number(refund_id)
+    order_id = report.order_id
+    if not order_id:
+        async with parts.database.read() as connection:
+            order_id = await order_files.order_of_refund(connection, shard=shard, refund_id=refund_id) or ""
+    await order_changes.decide(
+        parts,
+        lambda seen: refunds.record_report(seen, _refund_of(seen, refund_id), report, plan=parts.plan),
+        shard=shard,
+        order_id=order_id,
+    )
+
+
+async def get_refund(parts: Parts, refund_id: str) -> Refund:
+    """Reads a refund; raises PaycenterError: REFUND_NOT_FOUND, TENANT_FORBIDDEN."""
+    shard = shard_of_kind(refund_id, NumberKind.REFUND)
+    async with parts.database.read() as connection:
+        found = (
+            await order_files.read_refund(connection, shard=shard, refund_id=refund_id)
+            if shard is not None
+            else None
+        )
+    if found is None:
+        raise refund_not_found(refund_id)
+    require_tenant(found.tenant_id)
+    return found
+
+
+def answer_for(refund: Refund) -> Finish:
+    """Returns what the repair worker does last: it answers the refund's command unless its caller had an answer."""
+
+    async def complete(connection: AsyncConnection, file: OrderFile) -> None:
+        if refund.request_id:
+            await idempotency.complete_if_open(
+                connection,
+                shard=refund.shard,
+                caller=decode_platform(refund.platform).caller_service,
+                method=METHOD,
+                request_id=refund.request_id,
+                response=answers.pack(answers.refund_begun(file, refund.refund_id)),
+            )
+
+    return complete
+
+
+def refund_not_found(refund_id: str) -> PaycenterError:
+    """Returns the refusal for a number that names no refund."""
+    return PaycenterError(
+        Reason.REFUND_NOT_FOUND,
+        "No refund has this number.",
+        metadata={"refundId": refund_id},
+        resource=("refund", refund_id),
+    )
+
+
+async def _decide(
+    parts: Parts, file: OrderFile, decision: order_changes.Decide, finish: Finish | None
+) -> OrderFile:
+    with span("update_order"):
+        return await order_changes.decide(
+            parts,
+            decision,
+            shard=file.order.shard,
+            order_id=file.order.order_id,
+            known=file,
+            finish=finish,
+        )
+
+
+async def _conclude(parts: Parts, file: OrderFile, finish: Finish | None) -> OrderFile:
+    if finish is not None:
+        async with parts.database.begin() as connection:
+            await finish(connection, file)
+    return file
+
+
+def _answer(parts: Parts, command: commands.CreateRefund, refund_id: str) -> Finish:
+    async def complete(connection: AsyncConnection, file: OrderFile) -> None:
+        await parts.idempotency.complete(
+            connection,
+            shard=file.order.shard,
+            method=METHOD,
+            request_id=command.key.request_id,
+            response=answers.pack(answers.refund_begun(file, refund_id)),
+        )
+
+    return complete
+
+
+def _refund_of(file: OrderFile, refund_id: str) -> Refund:
+    found = file.refund(refund_id)
+    if found is None:
+        raise refund_not_found(refund_id)
+    return found
+
+
+def _paid_attempt(file: OrderFile, refund: Refund) -> Attempt:
+    attempt = file.attempt(refund.attempt_id)
+    if attempt is None:
+        raise ValueError("a refund gives back what an attempt of its order took")
+    return attempt
+
+
+async def _merchant_refund_exists(parts: Parts, command: commands.CreateRefund) -> PaycenterError:
+    async with parts.database.read() as connection:
+        existing = await order_files.find_by_merchant_refund(
+            connection,
+            shard=shard_of_number(command.order_id),
+            tenant_id=current_scope().platform.tenant_id,
+            merchant_id=command.merchant_id,
+            merchant_refund_id=command.merchant_refund_id,
+        )
+    return PaycenterError(
+        Reason.MERCHANT_ORDER_EXISTS,
+        "The merchant has a refund with this number already.",
+        field="merchant_refund_id",
+        metadata={"refundId": existing or ""},
+        resource=("refund", existing or ""),
+    )
