@@ -43,6 +43,15 @@ _client_duration = Histogram(
 )
 
 
+class CallsInFlight:
+    """A plain count, which the gauge reads when it is asked: a call pays no lock for it."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 @cache
 def server_duration(method: str, code: str) -> Histogram:
     """Returns the histogram of one method and code; the label lookup is paid once."""
@@ -50,9 +59,11 @@ def server_duration(method: str, code: str) -> Histogram:
 
 
 @cache
-def server_in_flight(method: str) -> Gauge:
-    """Returns the gauge of calls of one method that are being carried out."""
-    return _server_in_flight.labels(method)
+def server_in_flight(method: str) -> CallsInFlight:
+    """Returns the count of calls of one method that are being carried out."""
+    calls = CallsInFlight()
+    _server_in_flight.labels(method).set_function(lambda: calls.count)
+    return calls
 
 
 @cache

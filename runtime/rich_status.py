@@ -46,6 +46,8 @@ _REFUSED_BEFORE_BEGIN = frozenset({Reason.SERVER_DRAINING, Reason.OVERLOADED, Re
 
 def status_of(error: PaycenterError, *, trace_id: str, caller_service: str) -> status_pb2.Status:
     """Returns the rich status that the caller gets: ErrorInfo, a Help link and what belongs to the code."""
+    if error.reason is Reason.INTERNAL_ERROR:
+        error = PaycenterError(Reason.INTERNAL_ERROR, INTERNAL_MESSAGE)
     violations = error.violations
     status = _build(error, violations, trace_id, caller_service)
     while status.ByteSize() > STATUS_LIMIT_BYTES and violations:
@@ -87,9 +89,8 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PaycenterError:
 def _build(
     error: PaycenterError, violations: tuple[FieldViolation, ...], trace_id: str, caller_service: str
 ) -> status_pb2.Status:
-    internal = error.reason is Reason.INTERNAL_ERROR
-    message = INTERNAL_MESSAGE if internal else error.message[:_MESSAGE_LIMIT]
-    metadata = {} if internal else {key: value[:_VALUE_LIMIT] for key, value in error.metadata.items()}
+    message = error.message[:_MESSAGE_LIMIT]
+    metadata = {key: value[:_VALUE_LIMIT] for key, value in error.metadata.items()}
     omitted = len(error.violations) - len(violations)
     if omitted:
         metadata["violationsOmitted"] = str(omitted)

@@ -42,7 +42,7 @@ def stream_handler(
             await messages.aclose()
 
     async def carry_out(arrival: Arrival, raw: Any, servicer_context: Any) -> Refusal | None:
-        in_flight.inc()
+        in_flight.count += 1
         enter_scope(arrival.scope)
         try:
             with server_span(profile) as span:
@@ -56,7 +56,7 @@ def stream_handler(
                 conclude(arrival, span, code="OK")
                 return None
         finally:
-            in_flight.dec()
+            in_flight.count -= 1
 
     async def respond(raw: Any, servicer_context: Any) -> None:
         outcome = await carry_out(Arrival(profile, servicer_context, streaming=True), raw, servicer_context)

@@ -34,7 +34,7 @@ def unary_handler(
 
     async def carry_out(arrival: Arrival, raw: Any, servicer_context: Any) -> bytes | Refusal:
         admission.calls_in_flight += 1
-        in_flight.inc()
+        in_flight.count += 1
         enter_scope(arrival.scope)
         try:
             with server_span(profile) as span:
@@ -51,7 +51,7 @@ def unary_handler(
                 conclude(arrival, span, code="OK")
                 return body
         finally:
-            in_flight.dec()
+            in_flight.count -= 1
             admission.calls_in_flight -= 1
 
     async def respond(raw: Any, servicer_context: Any) -> bytes:
