@@ -124,14 +124,14 @@ def _service_environment(service: str, surroundings: Surroundings) -> dict[str, 
 
 def _transaction_environment(surroundings: Surroundings) -> dict[str, str]:
     return _service_environment(TRANSACTION, surroundings) | {
-        "PAYCENTER_PAYMENT_CORE_TARGET": surroundings.endpoints.payment_target,
+        "PAYCENTER_PAYMENT_TARGET": surroundings.endpoints.payment_target,
         "PAYCENTER_CALLBACK_SIGNING_KEY_FILE": str(surroundings.keys.callback_signing_key_file),
     }
 
 
 def _payment_environment(surroundings: Surroundings) -> dict[str, str]:
     return _service_environment(PAYMENT, surroundings) | {
-        "PAYCENTER_CHANNEL_GATEWAY_TARGET": surroundings.endpoints.channel_target,
+        "PAYCENTER_CHANNEL_TARGET": surroundings.endpoints.channel_target,
         "PAYCENTER_ACCOUNTING_TARGET": surroundings.endpoints.accounting_target,
     }
 
