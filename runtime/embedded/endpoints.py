@@ -53,13 +53,15 @@ def load_endpoints(data_directory: Path) -> Endpoints:
 
     Raises EmbeddedError when none runs there.
     """
-    layout_file = Layout.state_file_of(data_directory)
+    state_file = Layout.state_file_of(data_directory)
     try:
-        values = json.loads(layout_file.read_text())["endpoints"]
+        values = json.loads(state_file.read_text())["endpoints"]
+        if values is None:
+            raise EmbeddedError(f"the center on {data_directory} is still being started")
         return Endpoints.from_json(values)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise EmbeddedError(f"no center runs on {data_directory}; start it with: paycenter up") from error
     except PermissionError as error:
-        raise EmbeddedError(f"{layout_file} belongs to another user") from error
+        raise EmbeddedError(f"{state_file} belongs to another user") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise EmbeddedError(f"{layout_file} is not the state of a center: {error}") from error
+        raise EmbeddedError(f"{state_file} is not the state of a center: {error}") from error

@@ -11,6 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+from accounting.settings import AccountingSettings
+from channel_gateway.settings import ChannelGatewaySettings
+from core.payment.settings import PaymentSettings
+from core.transaction.settings import TransactionSettings
 from runtime.embedded import (
     DirectoryInUse,
     EmbeddedError,
@@ -20,6 +24,7 @@ from runtime.embedded import (
     read_status,
 )
 from runtime.embedded.readiness import grpc_serves, http_answers
+from runtime.settings import RuntimeSettings
 from tests.runtime.embedded.embedded_support import (
     QUICK_OPTIONS,
     end_owner,
@@ -77,10 +82,27 @@ def test_each_server_is_told_what_it_needs_and_no_more(stack: Stack) -> None:
     assert payment["PAYCENTER_NATS_URL"] == endpoints.nats_url
     assert payment["PAYCENTER_TELEMETRY_OTLP_ENDPOINT"] == endpoints.telemetry_otlp_endpoint
     assert channel["PAYCENTER_NOTICE_BASE_URL"] == endpoints.notice_base_url
-    assert channel["PAYCENTER_SANDBOX_BASE_URL"] == endpoints.sandbox_base_url
+    assert given(stack, "sandbox")["PAYCENTER_SANDBOX_BASE_URL"] == endpoints.sandbox_base_url
     assert len(bytes.fromhex(channel["PAYCENTER_KEY_ENCRYPTION_KEY"])) == 32
     assert "PAYCENTER_KEY_ENCRYPTION_KEY" not in payment
     assert "PAYCENTER_DATABASE_URL" not in given(stack, "sandbox")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("transaction", TransactionSettings),
+        ("payment", PaymentSettings),
+        ("channel", ChannelGatewaySettings),
+        ("accounting", AccountingSettings),
+    ],
+)
+def test_every_variable_is_a_setting_of_its_server(
+    stack: Stack, name: str, settings: type[RuntimeSettings]
+) -> None:
+    variables = {key for key in given(stack, name) if key.startswith("PAYCENTER_")} - set(os.environ)
+    known = {f"PAYCENTER_{field.upper()}" for field in settings.model_fields}
+    assert variables - known == set()
 
 
 def test_the_callback_key_pair_fits_together(stack: Stack) -> None:
