@@ -4,10 +4,11 @@ payment, so that repeating it after a crash is the same request."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 from paycenter.accounting.v1 import accounting_pb2 as pb
-from paycenter.accounting.v1.accounting_pb2_grpc import AccountingAsyncStub
+from paycenter.accounting.v1.accounting_pb2_grpc import AccountingStub
 
 from core.payment.domain.accounts import split_account_id
 from core.payment.domain.family import Family
@@ -18,12 +19,15 @@ from runtime.errors import PaycenterError, Reason
 from runtime.money import Money
 from runtime.wire import money_to_proto
 
+if TYPE_CHECKING:
+    from paycenter.accounting.v1.accounting_pb2_grpc import AccountingAsyncStub
+
 
 class AccountingClient:
     """Accounting over one channel; every call takes its scope from the running task."""
 
     def __init__(self, channel: grpc.aio.Channel, *, call_seconds: float) -> None:
-        self._stub: AccountingAsyncStub = AccountingAsyncStub(channel)
+        self._stub: AccountingAsyncStub = AccountingStub(channel)
         self._call_seconds = call_seconds
 
     async def open_account(self, account_id: str, *, request_id: str) -> None:

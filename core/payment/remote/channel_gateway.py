@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 import grpc
 from paycenter.channel.v1 import channel_gateway_pb2 as pb
-from paycenter.channel.v1.channel_gateway_pb2_grpc import ChannelGatewayAsyncStub
+from paycenter.channel.v1.channel_gateway_pb2_grpc import ChannelGatewayStub
 from paycenter.type.v1 import credential_pb2
 
 from core.payment.domain.channel import ChannelWord, PayeeDetails, PayerDetails
@@ -29,12 +30,15 @@ from runtime.wire import datetime_from_timestamp, money_from_proto, money_to_pro
 
 _PAGE_SIZE = 500
 
+if TYPE_CHECKING:
+    from paycenter.channel.v1.channel_gateway_pb2_grpc import ChannelGatewayAsyncStub
+
 
 class ChannelGatewayClient:
     """ChannelGateway over one channel; every call takes its scope from the running task."""
 
     def __init__(self, channel: grpc.aio.Channel, *, call_seconds: float) -> None:
-        self._stub: ChannelGatewayAsyncStub = ChannelGatewayAsyncStub(channel)
+        self._stub: ChannelGatewayAsyncStub = ChannelGatewayStub(channel)
         self._call_seconds = call_seconds
 
     def compose_payment(self, payment: Payment, details: PayerDetails) -> bytes:
