@@ -138,6 +138,7 @@ class Consumer:
         self._extended_at_seconds = float("-inf")
         self._bound_at_seconds = float("-inf")
         self._finished = 0
+        self._is_closing = False
         self._changed = asyncio.Event()
         _waiting.labels(durable).set_function(lambda: self.held_count)
 
@@ -166,15 +167,20 @@ class Consumer:
 
     async def close(self) -> None:
         """Gives back what no handler has begun, lets running handlers end, and leaves. Idempotent."""
-        queued, self._queue = list(self._queue), deque()
+        self._is_closing = True
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and self._bus.is_connected:
+            with suppress(nats.errors.Error, TimeoutError):
+                await subscription.drain()  # type: ignore[no-untyped-call]
+        not_begun, self._queue = list(self._queue), deque()
         for lane in self._lanes.values():
             while len(lane) > 1:
-                queued.append(lane.pop())
-        for held in queued:
+                not_begun.append(lane.pop())
+        for held in not_begun:
             await self._answer(held.message.nak())
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=ACKNOWLEDGE_WAIT_SECONDS)
-        await self._unbind()
+        self._state = None
 
     async def _ensure_bound(self) -> None:
         """Makes stream and durable where they are missing, once per life of the connection."""
@@ -240,6 +246,9 @@ class Consumer:
         if status is not None:
             self._on_status(message.subject, status)
             return
+        if self._is_closing:
+            await self._answer(message.nak())
+            return
         self._pull_left -= 1
         resource_id = headers.get(bus_names.RESOURCE_ID, "")
         self._queue.append(_Held(message, resource_id, self._clock.monotonic_seconds()))
@@ -259,7 +268,7 @@ class Consumer:
 
     def _start_handlers(self) -> None:
         """Puts waiting messages into lanes, one lane per resource, as long as handlers are free."""
-        while self._queue and len(self._tasks) < self._concurrency:
+        while self._queue and len(self._tasks) < self._concurrency and not self._is_closing:
             held = self._queue.popleft()
             lane_name = held.resource_id or held.message.reply
             lane = self._lanes.get(lane_name)

@@ -1,4 +1,5 @@
-"""Real PostgreSQL and NATS for the tests of the runtime: one pair for each test process, one database for each test."""
+"""Real PostgreSQL and NATS for the tests of the runtime: one pair for each test process, one database for
+each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the tests of the runtime share: a small shop with its own tables, and the scope that its calls run in."""
+"""What the tests of the runtime share: a small shop with its own tables, and the scope that its calls run
+in."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ idempotency_record = idempotency_table(metadata)
 
 
 @contextmanager
-def calling_as(caller: str = "web-shop", *, business_id: str = "B-1", tenant_id: str = "T-1") -> Iterator[CallScope]:
+def calling_as(
+    caller: str = "web-shop", *, business_id: str = "B-1", tenant_id: str = "T-1"
+) -> Iterator[CallScope]:
     """Runs the block as a call of `caller` in a fresh, sampled trace."""
     platform = PlatformContext(caller_service=caller, tenant_id=tenant_id, business_id=business_id)
     trace = TraceContext.new(sampled=True)
@@ -42,7 +45,9 @@ def calling_as(caller: str = "web-shop", *, business_id: str = "B-1", tenant_id:
         yield scope
 
 
-def order_event(order_id: str, *, version: int = 1, event_type: str = "ORDER_CREATED", shard: int = 7) -> OutboxEvent:
+def order_event(
+    order_id: str, *, version: int = 1, event_type: str = "ORDER_CREATED", shard: int = 7
+) -> OutboxEvent:
     """Makes the event of an order's change; its payload says which."""
     return OutboxEvent(
         shard=shard,

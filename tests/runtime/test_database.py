@@ -1,4 +1,5 @@
-"""A transaction is kept as a whole or not at all, whatever happens to its caller, its connection or the server."""
+"""A transaction is kept as a whole or not at all, whatever happens to its caller, its connection or the
+server."""
 
 from __future__ import annotations
 
@@ -20,10 +21,9 @@ from runtime.embedded.parts import Parts
 from runtime.errors import PaycenterError, Reason
 from tests.runtime.support import Shop, calling_as, eventually, orders
 
-SLOW_COMMIT = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW EXECUTE FUNCTION slow();
+SLOW_COMMIT = """ CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5);
+RETURN NULL; END $$; CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR
+EACH ROW EXECUTE FUNCTION slow();
 """
 
 
@@ -45,27 +45,37 @@ async def _backend_count(database: Database) -> int:
 async def test_a_block_that_ends_is_kept_and_one_that_fails_leaves_nothing(database: Database) -> None:
     async with database.begin() as connection:
         await _insert(connection, "kept")
-    with pytest.raises(KeyError):
+
+    async def attempt() -> None:
         async with database.begin() as connection:
             await _insert(connection, "dropped")
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await attempt()
     assert await _order_ids(database) == {"kept"}
 
 
 async def test_a_broken_constraint_stays_an_integrity_error(database: Database) -> None:
-    with pytest.raises(IntegrityError):
+    async def attempt() -> None:
         async with database.begin() as connection:
             await _insert(connection, "O-1")
             await _insert(connection, "O-1")
+
+    with pytest.raises(IntegrityError):
+        await attempt()
     assert await _order_ids(database) == set()
 
 
 async def test_an_error_that_was_swallowed_cannot_pass_for_a_commit(database: Database) -> None:
-    with pytest.raises(RuntimeError, match="nothing is committed"):
+    async def attempt() -> None:
         async with database.begin() as connection:
             await _insert(connection, "O-1")
             with pytest.raises(IntegrityError):
                 await _insert(connection, "O-1")
+
+    with pytest.raises(RuntimeError, match="nothing is committed"):
+        await attempt()
     assert await _order_ids(database) == set()
 
 
@@ -80,10 +90,13 @@ async def test_a_savepoint_lets_the_rest_go_on(database: Database) -> None:
 
 
 async def test_every_statement_of_autocommit_stands_for_itself(database: Database) -> None:
-    with pytest.raises(KeyError):
+    async def attempt() -> None:
         async with database.autocommit() as connection:
             await _insert(connection, "O-1")
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await attempt()
     assert await _order_ids(database) == {"O-1"}
 
 
@@ -126,11 +139,15 @@ async def test_what_waits_for_the_commit_runs_after_it_and_only_then(database: D
         after_commit(connection, lambda: told.append("kept"))
         assert told == []
     assert told == ["kept"]
-    with pytest.raises(KeyError):
+
+    async def attempt() -> None:
         async with database.begin() as connection:
             await _insert(connection, "O-2")
             after_commit(connection, lambda: told.append("dropped"))
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await attempt()
     async with database.begin() as connection:
         await _insert(connection, "O-3")
     assert told == ["kept"]
@@ -208,7 +225,11 @@ class TestCancellation:
         await asyncio.gather(*tasks, return_exceptions=True)
         assert await _backend_count(database) <= 4
         assert database._pool.in_use_count == 0
-        kept = {f"O-{number}" for number, task in enumerate(tasks) if not task.cancelled() and not task.exception()}
+        kept = {
+            f"O-{number}"
+            for number, task in enumerate(tasks)
+            if not task.cancelled() and not task.exception()
+        }
         assert kept <= await _order_ids(database)
 
 
@@ -218,11 +239,15 @@ class TestReasons:
         async with impatient.begin() as connection:
             await _insert(connection, "O-1")
         lock = sa.select(orders).with_for_update()
-        with pytest.raises(PaycenterError) as refusal:
+
+        async def attempt() -> None:
             async with impatient.begin() as first:
                 await first.execute(lock)
                 async with impatient.begin() as second:
                     await second.execute(lock)
+
+        with pytest.raises(PaycenterError) as refusal:
+            await attempt()
         assert refusal.value.reason is Reason.LOCK_CONFLICT
         assert refusal.value.retry_after_seconds
         await impatient.close()
@@ -317,7 +342,9 @@ class TestPool:
         assert served == [0, 2, 3, 4]
         await single.close()
 
-    async def test_a_connection_handed_to_a_caller_that_leaves_goes_to_the_next(self, database_url: str) -> None:
+    async def test_a_connection_handed_to_a_caller_that_leaves_goes_to_the_next(
+        self, database_url: str
+    ) -> None:
         single = Database(database_url, pool_size=1)
         pool: ConnectionPool = single._pool
         lent = await pool.checkout()
@@ -359,11 +386,14 @@ class TestLostConnection:
     async def test_a_transaction_whose_connection_is_lost_is_unavailable_and_leaves_nothing(
         self, database: Database, other: Database
     ) -> None:
-        with pytest.raises(PaycenterError) as refusal:
+        async def attempt() -> None:
             async with database.begin() as connection:
                 await _insert(connection, "O-1")
                 await self._end_all_backends(other)
                 await _insert(connection, "O-2")
+
+        with pytest.raises(PaycenterError) as refusal:
+            await attempt()
         assert refusal.value.reason is Reason.DATABASE_UNAVAILABLE
         assert not refusal.value.may_have_begun
         assert await _order_ids(database) == set()

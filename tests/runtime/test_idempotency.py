@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -20,12 +19,9 @@ BODY = b"a" * 32
 OTHER_BODY = b"b" * 32
 
 
-@pytest.fixture(autouse=True)
-async def shop_is_open(shop: Shop) -> AsyncIterator[None]:
-    yield
-
-
-async def _create_order(shop: Shop, request_id: str, *, body: bytes = BODY, pause_seconds: float = 0.0) -> str:
+async def _create_order(
+    shop: Shop, request_id: str, *, body: bytes = BODY, pause_seconds: float = 0.0
+) -> str:
     """A command of one transaction: claim, effect, response."""
     with calling_as():
         async with shop.database.begin() as connection:
@@ -43,7 +39,9 @@ async def _create_order(shop: Shop, request_id: str, *, body: bytes = BODY, paus
             return f"fresh {order_id}"
 
 
-async def _begin(shop: Shop, *, lease_seconds: float = 20.0, resource_id: str = "P-1") -> Claim | Replay | Resume:
+async def _begin(
+    shop: Shop, *, lease_seconds: float = 20.0, resource_id: str = "P-1"
+) -> Claim | Replay | Resume:
     """The first transaction of a command of several."""
     with calling_as():
         async with shop.database.begin() as connection:
@@ -143,7 +141,9 @@ class TestCommandOfSeveralTransactions:
     async def test_after_the_lease_it_is_taken_over_by_one(self, shop: Shop) -> None:
         await _begin(shop, lease_seconds=0.05)
         await asyncio.sleep(0.1)
-        outcomes = await asyncio.gather(*(_begin(shop, resource_id="P-2") for _ in range(5)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(_begin(shop, resource_id="P-2") for _ in range(5)), return_exceptions=True
+        )
         taken = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
         assert taken == [Resume("P-1")]
         assert all(
@@ -152,7 +152,9 @@ class TestCommandOfSeveralTransactions:
             if isinstance(outcome, PaycenterError)
         )
 
-    async def test_when_its_process_is_gone_it_is_taken_over_at_once(self, shop: Shop, database_url: str) -> None:
+    async def test_when_its_process_is_gone_it_is_taken_over_at_once(
+        self, shop: Shop, database_url: str
+    ) -> None:
         crashed = new_shop(Database(database_url, pool_size=1))
         await _begin(crashed, lease_seconds=3600)
         await crashed.database.close()

@@ -110,8 +110,13 @@ def test_a_forked_process_makes_numbers_of_its_own() -> None:
     assert len(set(words)) == 200
 
 
-@given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.lists(st.text(max_size=8), min_size=1, max_size=4))
-def test_a_derived_request_id_depends_on_every_part_and_its_place(first: list[str], second: list[str]) -> None:
+@given(
+    st.lists(st.text(max_size=8), min_size=1, max_size=4),
+    st.lists(st.text(max_size=8), min_size=1, max_size=4),
+)
+def test_a_derived_request_id_depends_on_every_part_and_its_place(
+    first: list[str], second: list[str]
+) -> None:
     assert (derive_request_id(*first) == derive_request_id(*second)) == (first == second)
     assert uuid.UUID(derive_request_id(*first)).version == 5
 

@@ -82,7 +82,9 @@ def _version(url: str) -> str:
         return str(connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")))
 
 
-def test_the_shared_tables_of_a_migration_equal_those_in_the_code(empty_database_url: str, migrations: Path) -> None:
+def test_the_shared_tables_of_a_migration_equal_those_in_the_code(
+    empty_database_url: str, migrations: Path
+) -> None:
     run_migrations(empty_database_url, migrations)
     metadata = new_metadata()
     idempotency_table(metadata)
@@ -96,7 +98,8 @@ def test_the_shared_tables_of_a_migration_equal_those_in_the_code(empty_database
 def test_servers_that_start_at_once_change_the_schema_once(empty_database_url: str, migrations: Path) -> None:
     command = "import sys; from runtime.database import run_migrations; run_migrations(*sys.argv[1:])"
     starting = [
-        subprocess.Popen([sys.executable, "-c", command, empty_database_url, str(migrations)]) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", command, empty_database_url, str(migrations)])
+        for _ in range(3)
     ]
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: run_migrations(empty_database_url, migrations), range(2)))

@@ -32,7 +32,9 @@ def test_what_is_written_reads_back_as_the_same_amount(amount: Money) -> None:
 
 @given(currencies, st.integers(-(10**15), 10**15), st.integers(-(10**15), 10**15))
 def test_adding_and_taking_away_again_changes_nothing(currency: str, first: int, second: int) -> None:
-    assert Money(first, currency) + Money(second, currency) - Money(second, currency) == Money(first, currency)
+    assert Money(first, currency) + Money(second, currency) - Money(second, currency) == Money(
+        first, currency
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,12 +101,34 @@ def test_what_no_channel_settles_is_no_currency(currency: str) -> None:
 
 
 def test_the_table_has_the_exponents_of_iso_4217() -> None:
-    assert {code for code, exponent in CURRENCY_EXPONENTS.items() if exponent == 0} == set(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()
-    )
-    assert {code for code, exponent in CURRENCY_EXPONENTS.items() if exponent == 3} == set(
-        "BHD IQD JOD KWD LYD OMR TND".split()
-    )
+    assert {code for code, exponent in CURRENCY_EXPONENTS.items() if exponent == 0} == {
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    }
+    assert {code for code, exponent in CURRENCY_EXPONENTS.items() if exponent == 3} == {
+        "BHD",
+        "IQD",
+        "JOD",
+        "KWD",
+        "LYD",
+        "OMR",
+        "TND",
+    }
     assert {code for code, exponent in CURRENCY_EXPONENTS.items() if exponent == 4} == {"CLF", "UYW"}
     assert CURRENCY_EXPONENTS["CNY"] == CURRENCY_EXPONENTS["HUF"] == CURRENCY_EXPONENTS["TWD"] == 2
     assert len(CURRENCY_EXPONENTS) >= 155
@@ -114,6 +138,10 @@ def test_the_table_has_the_exponents_of_iso_4217() -> None:
 def test_no_float_is_near_the_code() -> None:
     source = Path(money_module.__file__).read_text()
     tree = ast.parse(source)
-    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is float]
+    assert not [
+        node for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is float
+    ]
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Div)]
-    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in ("float", "round")]
+    assert not [
+        node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in ("float", "round")
+    ]
