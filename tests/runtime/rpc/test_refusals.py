@@ -142,7 +142,7 @@ async def test_a_method_that_the_release_does_not_serve_says_so(front: FrontDesk
 
 
 async def test_bytes_that_are_no_request_are_refused_as_the_callers_fault(front: FrontDesk) -> None:
-    raw_call = front.channel.unary_unary(f"/{SERVICE}/CreateOrder")
+    raw_call: Any = front.channel.unary_unary(f"/{SERVICE}/CreateOrder")
 
     answer = await refused(raw_call(b"\xff\xff\xff not protobuf", metadata=from_shop()))
 
