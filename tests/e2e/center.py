@@ -66,6 +66,7 @@ class RunningCenter:
 @contextmanager
 def opened_center(folder: Path, *, environment: Mapping[str, str] = QUICK) -> Iterator[RunningCenter]:
     """Starts a center in a folder and removes it afterwards."""
+    (folder / "merchant-keys").mkdir(mode=0o700)
     stack = Stack(folder / "data", options=StackOptions(environment=environment))
     try:
         stack.start()
