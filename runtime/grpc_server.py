@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -92,13 +94,7 @@ class GrpcServer:
         if settings.reflection_enabled:
             names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)  # type: ignore[no-untyped-call]
-        try:
-            self.port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-        except RuntimeError:
-            raise StartupError(
-                f"{self._service_name} cannot listen on {settings.host}:{settings.port}: the port is taken. "
-                "Is this server running already? Set PAYCENTER_PORT to use another."
-            ) from None
+        self.port = self._bind(server)
         start_metrics_server(host=settings.host, port=settings.metrics_port)
         for service in self._services:
             _prepare_validation(service)
@@ -109,6 +105,21 @@ class GrpcServer:
             self._tasks.append(asyncio.create_task(self._watch_database()))
         self._tasks.extend(asyncio.create_task(self._run_background(work)) for work in self._background)
         get_logger().info("listening", address=f"{settings.host}:{self.port}")
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        settings = self._settings
+        try:
+            _probe(settings.host, settings.port)
+            return server.add_insecure_port(f"{settings.host}:{settings.port}")
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EADDRINUSE:
+                cause = f"{error.strerror}."
+            else:
+                cause = "the port is taken. Is this server running already?"
+            raise StartupError(
+                f"{self._service_name} cannot listen on {settings.host}:{settings.port}: {cause} "
+                "Set PAYCENTER_PORT to use another."
+            ) from None
 
     async def serve_until_signal(self) -> None:
         """Starts, serves until SIGTERM or SIGINT, drains. A second signal ends the drain at once."""
@@ -205,6 +216,14 @@ class GrpcServer:
         state = states.SERVING if serving else states.NOT_SERVING
         for name in ("", *self._services):
             await self._health.set(name, state)
+
+
+def _probe(host: str, port: int) -> None:
+    """Raises OSError when the port cannot be bound; asked first because gRPC's core writes its own lines about it."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def _prepare_validation(service: str) -> None:
