@@ -1,0 +1,1 @@
+"""What the center can do on this machine, measured in one run and written where it is read."""
