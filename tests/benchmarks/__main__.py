@@ -44,7 +44,7 @@ def _table(figures: dict[str, Any]) -> str:
     lines = [
         (
             f"Measured {figures['measured_time']} on {host['processor']}, {host['cores']} cores, {host['memory']}, "
-            f"{host['system']}, Python {host['python']}; other processes used {host['foreign_cores_before']} cores before."
+            f"{host['system']}, Python {host['python']}; others used {host['foreign_cores_before']} cores before."
         ),
         "",
         "| figure | value |",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from typing import Any
 
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
@@ -15,11 +16,10 @@ class CallbackSink(asyncio.Protocol):
     def __init__(self, arrived: dict[str, asyncio.Future[float]]) -> None:
         self._arrived = arrived
         self._buffer = b""
-        self._transport: asyncio.Transport | None = None
+        self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the connection for the answers."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -37,7 +37,6 @@ class CallbackSink(asyncio.Protocol):
             if len(rest) < length:
                 return
             body, self._buffer = rest[:length], rest[length:]
-            assert self._transport is not None
             self._transport.write(_ANSWER)
             self._tell(body)
 
