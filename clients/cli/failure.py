@@ -14,7 +14,10 @@ def sentence_of(error: PaycenterError) -> str:
     parts = [f"code {error.code.name}"]
     if error.reason:
         parts.append(f"reason {error.reason}")
-    parts += [f"field {violation.field}: {violation.description}" for violation in error.violations]
+    for violation in error.violations:
+        what = "" if violation.description == error.message else f": {violation.description}"
+        parts.append(f"field {violation.field}{what}")
     if error.trace_id:
         parts.append(f"trace {error.trace_id}")
-    return f"{error.message or 'the call failed'} ({', '.join(parts)})"
+    message = error.message.rstrip(".") or "the call failed"
+    return f"{message} ({', '.join(parts)})"

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
-from google.protobuf import json_format
 from paycenter.transaction.v1 import transaction_core_pb2 as transaction
 from paycenter.type.v1 import family_pb2
 from paycenter_client import AsyncPaycenterClient, format_money
-from rich.table import Table
+from rich.text import Text
 
 from clients.cli.connection import with_center
-from clients.cli.output import DEFAULT_DATA_DIRECTORY, AsJson, DataDirectory, console, make_table, print_json
+from clients.cli.output import (
+    DEFAULT_DATA_DIRECTORY,
+    WIDTH,
+    AsJson,
+    DataDirectory,
+    console,
+    message_json,
+    print_json,
+)
 from runtime.embedded import Endpoints
+
+_DETAILS_INDENT = 24
 
 
 def show(
@@ -33,28 +43,30 @@ def show(
 
     family = with_center(data_directory, work)
     if as_json:
-        print_json(json_format.MessageToDict(family, preserving_proto_field_name=True))
+        print_json(message_json(family))
     else:
-        console.print(family_table(family))
+        console.print(family_text(family))
 
 
-def family_table(family: transaction.GetOrderFamilyResponse) -> Table:
-    """A family as a tree, drawn in the first column of a table."""
-    title = f"Business case {family.business_id}"
-    table = make_table(title, ("record", "number", "state", "amount", "time (UTC)"), right=("amount",))
+def family_text(family: transaction.GetOrderFamilyResponse) -> Text:
+    """A family as a tree of 100 columns: one line for each record, what it says in words below."""
+    text = Text()
+    text.append(f"Business case {family.business_id}\n", style="bold")
+    text.append(_columns("record", "number", "state", "amount", "time (UTC)") + "\n", style="bold")
     for depth, member in _walk(family.members):
         indent = "  " * (depth - 1) + "└ " if depth else ""
-        table.add_row(
-            f"{indent}{member.kind}",
-            member.number,
-            member.state,
-            format_money(member.amount) if member.HasField("amount") else "",
-            member.create_time.ToDatetime().strftime("%H:%M:%S.%f")[:-3],
-        )
-        details = " · ".join(text for text in (member.external_number, member.summary) if text)
-        if details:
-            table.add_row("", f"[dim]{details}", "", "", "")
-    return table
+        amount = format_money(member.amount) if member.HasField("amount") else ""
+        time = member.create_time.ToDatetime().strftime("%H:%M:%S.%f")[:-3]
+        text.append(_columns(indent + member.kind, member.number, member.state, amount, time) + "\n")
+        details = " · ".join(part for part in (member.external_number, member.summary) if part)
+        for line in textwrap.wrap(details, WIDTH - _DETAILS_INDENT):
+            text.append(" " * _DETAILS_INDENT + line + "\n", style="dim")
+    text.rstrip()
+    return text
+
+
+def _columns(record: str, number: str, state: str, amount: str, time: str) -> str:
+    return f"{record:<23} {number:<25} {state:<17} {amount:>18}  {time:<12}"
 
 
 def _walk(members: Sequence[family_pb2.FamilyMember]) -> Iterator[tuple[int, family_pb2.FamilyMember]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -37,6 +39,13 @@ error_console = Console(
 def print_json(content: Any) -> None:
     """Prints one JSON document."""
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    """A message of the contract as JSON values, with zeros and empty texts; 64-bit figures are texts."""
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
 
 
 def make_table(title: str, columns: Sequence[str], *, right: Sequence[str] = ()) -> Table:

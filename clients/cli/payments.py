@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from google.protobuf import json_format
 from paycenter.transaction.v1 import transaction_core_pb2 as transaction
-from paycenter_client import AsyncPaycenterClient, format_money, money, new_request_id
+from paycenter.type.v1 import money_pb2
+from paycenter_client import (
+    AsyncPaycenterClient,
+    business_case,
+    format_money,
+    money,
+    new_request_id,
+    new_traceparent,
+)
 
 from clients.cli import payer
 from clients.cli.connection import with_center
@@ -16,11 +23,20 @@ from clients.cli.demo_merchant import merchant_keys, provision_demo_merchant
 from clients.cli.failure import CommandFailed
 from clients.cli.names import INVOKE_METHODS, short_name
 from clients.cli.order_feed import OrderFeed
-from clients.cli.output import DEFAULT_DATA_DIRECTORY, AsJson, DataDirectory, console, print_json
+from clients.cli.output import (
+    DEFAULT_DATA_DIRECTORY,
+    AsJson,
+    DataDirectory,
+    console,
+    message_json,
+    print_json,
+)
+from clients.cli.provisioning import ProvisionedMerchant
 from clients.cli.sandbox_client import SandboxClient
 from runtime.embedded import Endpoints
 
 _OPEN_ORDER_STATES = (transaction.ORDER_STATE_CREATED, transaction.ORDER_STATE_PAYING)
+_AUTO_WAIT_SECONDS = 30.0
 _FINAL_REFUND_STATES = (transaction.REFUND_STATE_SUCCEEDED, transaction.REFUND_STATE_FAILED)
 
 
@@ -62,59 +78,70 @@ def pay(
         wanted = money(amount, currency)
     except ValueError as error:
         raise CommandFailed(f"--amount: {error}") from error
-    timeout_seconds = wait_seconds or (30.0 if auto else 0.0)
+    timeout_seconds = wait_seconds or (_AUTO_WAIT_SECONDS if auto else 0.0)
 
     async def work(endpoints: Endpoints, client: AsyncPaycenterClient) -> None:
         async with SandboxClient(endpoints.sandbox_base_url) as sandbox, OrderFeed(client) as feed:
             keys = merchant_keys(endpoints.callback_public_key_file)
             merchant = await provision_demo_merchant(client, sandbox, keys)
-            created = await client.transaction.CreateOrder(
-                transaction.CreateOrderRequest(
-                    request_id=new_request_id(),
-                    merchant_id=merchant.merchant_id,
-                    merchant_order_id=f"CLI-{new_request_id()}",
-                    amount=wanted,
-                    subject=subject,
-                    purchase=transaction.Purchase(),
-                )
-            )
-            paid = await client.transaction.PayOrder(
-                transaction.PayOrderRequest(
-                    request_id=new_request_id(),
-                    merchant_id=merchant.merchant_id,
-                    order_id=created.order.order_id,
-                    payment_account_id=merchant.account_at(channel).payment_account_id,
-                    invoke_method=INVOKE_METHODS[method],
-                    payer=payer.PAYER_BY_CHANNEL[channel],
-                )
-            )
-            trade = await payer.find_trade(client, paid.attempt)
-            cashier = f"{sandbox.url}/sandbox/cashier/{trade.channel_order_id}"
+            with business_case(traceparent=new_traceparent()):
+                attempt = await _begin(client, merchant, wanted, subject, channel, method)
+            trade = await payer.find_trade(client, attempt)
             if not as_json:
-                console.print(f"order       {created.order.order_id}")
-                console.print(
-                    f"credential  {payer.describe_credential(paid.attempt.credential)}",
-                    markup=False,
-                    soft_wrap=True,
-                )
-            if auto:
-                await payer.pay(sandbox, trade)
-            else:
-                await payer.open_at_channel(sandbox, trade)
+                console.print(f"order       {attempt.order_id}")
+                credential = payer.describe_credential(attempt.credential)
+                console.print(f"credential  {credential}", markup=False, soft_wrap=True)
+            await (payer.pay if auto else payer.open_at_channel)(sandbox, trade)
             order = await feed.wait_for(
-                created.order.order_id,
+                attempt.order_id,
                 lambda each: each.state not in _OPEN_ORDER_STATES,
                 timeout_seconds=timeout_seconds,
             )
+            cashier_url = f"{sandbox.url}/sandbox/cashier/{trade.channel_order_id}"
             if as_json:
-                print_json(_order_json(order) | {"cashier_url": cashier})
-                return
-            console.print(f"outcome     {short_name(transaction.OrderState, order.state)}")
-            if order.state in _OPEN_ORDER_STATES:
-                console.print(f"pay it at   {cashier}", soft_wrap=True)
-            console.print(f"look at it  paycenter order show {order.order_id}")
+                print_json(message_json(order) | {"cashier_url": cashier_url})
+            else:
+                _print_outcome(order, cashier_url)
 
     with_center(data_directory, work)
+
+
+async def _begin(
+    client: AsyncPaycenterClient,
+    merchant: ProvisionedMerchant,
+    amount: money_pb2.Money,
+    subject: str,
+    channel: ChannelName,
+    method: MethodName,
+) -> transaction.Attempt:
+    created = await client.transaction.CreateOrder(
+        transaction.CreateOrderRequest(
+            request_id=new_request_id(),
+            merchant_id=merchant.merchant_id,
+            merchant_order_id=f"CLI-{new_request_id()}",
+            amount=amount,
+            subject=subject,
+            purchase=transaction.Purchase(),
+        )
+    )
+    begun = await client.transaction.PayOrder(
+        transaction.PayOrderRequest(
+            request_id=new_request_id(),
+            merchant_id=merchant.merchant_id,
+            order_id=created.order.order_id,
+            payment_account_id=merchant.account_at(channel).payment_account_id,
+            invoke_method=INVOKE_METHODS[method],
+            payer=payer.PAYER_BY_CHANNEL[channel],
+        )
+    )
+    return begun.attempt
+
+
+def _print_outcome(order: transaction.Order, cashier_url: str) -> None:
+    console.print(f"outcome     {short_name(transaction.OrderState, order.state)}")
+    if order.state in _OPEN_ORDER_STATES:
+        console.print(f"pay it at   {cashier_url}", soft_wrap=True)
+    console.print(f"look at it  paycenter order show {order.order_id}")
 
 
 def refund(
@@ -156,7 +183,7 @@ def refund(
                 timeout_seconds=wait_seconds,
             )
         if as_json:
-            print_json(_order_json(order))
+            print_json(message_json(order))
             return
         outcome = this_refund(order)
         console.print(f"refund    {refund_id}")
@@ -169,7 +196,3 @@ def refund(
         )
 
     with_center(data_directory, work)
-
-
-def _order_json(order: transaction.Order) -> dict[str, Any]:
-    return json_format.MessageToDict(order, preserving_proto_field_name=True)

@@ -71,16 +71,20 @@ def family_spans(store: TraceStore, family: transaction.GetOrderFamilyResponse) 
 
 
 def collect_spans(store: TraceStore, *, trace_ids: Iterable[str], business_id: str) -> list[Span]:
-    """Spans by start, each once."""
-    found = {
-        (span.trace_id, span.span_id): span
-        for trace_id in trace_ids
-        if trace_id and trace_id != _NO_TRACE
-        for span in store.spans_of_trace(trace_id)
-    }
+    """Spans by start, each once; traces in which the case was only looked at are left out."""
+    made_in = {trace_id for trace_id in trace_ids if trace_id and trace_id != _NO_TRACE}
+    found = [span for trace_id in made_in for span in store.spans_of_trace(trace_id)]
     if business_id:
-        found |= {(span.trace_id, span.span_id): span for span in store.spans_of_business_id(business_id)}
-    return sorted(found.values(), key=lambda span: span.start_nanoseconds)
+        others = [span for span in store.spans_of_business_id(business_id) if span.trace_id not in made_in]
+        only_looked = {span.trace_id for span in others} - {
+            span.trace_id for span in others if not _is_look(span)
+        }
+        found += [span for span in others if span.trace_id not in only_looked]
+    return sorted(found, key=lambda span: span.start_nanoseconds)
+
+
+def _is_look(span: Span) -> bool:
+    return span.name.rpartition("/")[2].startswith(("Get", "List"))
 
 
 async def settled_spans(store: TraceStore, family: transaction.GetOrderFamilyResponse) -> list[Span]:

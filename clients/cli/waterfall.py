@@ -16,7 +16,8 @@ from rich.text import Text
 from clients.cli.output import make_table
 from runtime.embedded import Span
 
-_BAR_CELLS = 20
+_COLUMN_WIDTHS = (11, 44, 16, 7, 14)
+_BAR_CELLS = 16
 _NANOSECONDS_IN_MILLISECOND = 1_000_000
 _LATER_AFTER_NANOSECONDS = _NANOSECONDS_IN_MILLISECOND
 _STATE_SUFFIX = "state"
@@ -72,6 +73,8 @@ def arrange(spans: Sequence[Span]) -> list[Section]:
 def waterfall_table(spans: Sequence[Span], *, title: str) -> Table:
     """The waterfall as a table of 100 columns."""
     table = make_table(title, ("service", "span", "when", "ms", "state"), right=("ms",))
+    for column, width in zip(table.columns, _COLUMN_WIDTHS, strict=True):
+        column.width, column.no_wrap, column.overflow = width, True, "ellipsis"
     sections = arrange(spans)
     for number, section in enumerate(sections):
         if number:
@@ -114,7 +117,8 @@ def _continued(root: Span, by_id: dict[tuple[str, str], Span]) -> Span | None:
 def _heading(section: Section, waited_nanoseconds: int) -> Text:
     text = f"+ {waited_nanoseconds / 1e9:.3f} s"
     if section.continues is not None:
-        text += f", from {short_span_name(section.continues.name)} in {section.continues.service}"
+        continued = section.continues
+        text += f", from {short_span_name(continued.name)} in {short_service(continued.service)}"
     return Text(text, style="dim")
 
 
@@ -137,5 +141,5 @@ def short_span_name(name: str) -> str:
 
 
 def short_service(name: str) -> str:
-    """A service without the project's name."""
-    return name.removeprefix("paycenter.").removeprefix("paycenter-")
+    """A service in one word: `channel_gateway` as `channel`."""
+    return name.removesuffix("_gateway")

@@ -83,7 +83,7 @@ def test_the_real_bill_is_read_and_adds_up() -> None:
 
 @needs_vectors
 def test_a_real_bill_whose_footer_speaks_of_more_rows_is_refused() -> None:
-    with pytest.raises(BillInvalid, match="Number of trades.* is 48 there, the rows add up to 1"):
+    with pytest.raises(BillInvalid, match=r"Number of trades.* is 48 there, the rows add up to 1"):
         read_bill(VECTORS / "wxjava_pay_bill_result_all_content.csv")
 
 

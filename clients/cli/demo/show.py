@@ -24,7 +24,7 @@ from clients.cli.sandbox_client import SandboxClient
 from clients.cli.waterfall import waterfall_table
 from runtime.embedded import Endpoints, TraceStore
 
-_TRACED_ORDER = "shoes"
+_TRACED_ORDER = "coffee"
 _NOTICE_RETRY_SCALE = 0.02
 
 
