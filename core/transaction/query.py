@@ -30,7 +30,8 @@ async def get_order(parts: Parts, *, order_id: str, merchant_id: str, merchant_o
     if not order_id:
         order_id = await _find_by_merchant(parts, merchant_id, merchant_order_id)
     file = require_own(await read_file(parts, order_id), order_id)
-    return require_merchant(file, order_id, merchant_id) if merchant_id else file
+    with with_business_id(file.order.business_id):
+        return require_merchant(file, order_id, merchant_id) if merchant_id else file
 
 
 async def _find_by_merchant(parts: Parts, merchant_id: str, merchant_order_id: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from core.transaction.api import SERVICE_NAME, TransactionCoreApi, add_to_server
@@ -23,14 +25,28 @@ from runtime.grpc_server import GrpcServer
 from runtime.idempotency import Idempotency
 from runtime.outbox import Outbox
 from runtime.relay import Relay
-from runtime.workers import run_workers
+from runtime.workers import Worker, run_workers
 
 NAME = "transaction"
 MIGRATIONS = "core.transaction:migrations"
 
 
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """A server that is not started yet, with what it works with."""
+
+    server: GrpcServer
+    parts: Parts
+    workers: Sequence[Worker]
+
+
 async def build(settings: TransactionSettings, resources: AsyncExitStack) -> GrpcServer:
     """Opens what the server needs; `resources` closes it after the drain."""
+    return (await wire(settings, resources)).server
+
+
+async def wire(settings: TransactionSettings, resources: AsyncExitStack) -> Wiring:
+    """Does what `build` does and shows the inside, for tests that step the workers."""
     if settings.migrate_on_start:
         await asyncio.to_thread(run_migrations, settings.database_url, MIGRATIONS)
     clock = SystemClock()
@@ -51,21 +67,24 @@ async def build(settings: TransactionSettings, resources: AsyncExitStack) -> Grp
     bus = await Bus.connect(settings.nats_url, name=NAME)
     resources.push_async_callback(bus.close)
     relay = Relay(database, parts.outbox, bus, clock)
+    resources.push_async_callback(relay.close)
     delivery = _delivery(settings, parts)
+    resources.push_async_callback(delivery.close)
     workers = build_workers(parts, relay=relay, bus=bus, delivery=delivery, clock=clock, settings=settings)
 
     async def work(drain: asyncio.Event) -> None:
-        await run_workers(workers if settings.workers_enabled else [relay], clock, drain)
+        await run_workers(workers, clock, drain)
 
     api = TransactionCoreApi(parts, release=_release())  # type: ignore[abstract]  # the rest is not served yet
-    return GrpcServer(
+    server = GrpcServer(
         settings,
         NAME,
         [SERVICE_NAME],
         lambda server: add_to_server(api, server),
         database,
-        background=[work],
+        background=[work] if settings.workers_enabled else [],
     )
+    return Wiring(server, parts, workers)
 
 
 def _delivery(settings: TransactionSettings, parts: Parts) -> DeliveryWorker:

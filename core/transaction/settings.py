@@ -24,7 +24,8 @@ class TransactionSettings(RuntimeSettings):
         default=16, ge=1, le=256, description="Most payment events that are handled at the same time."
     )
     workers_enabled: bool = Field(
-        default=True, description="Whether this process also relays, consumes, repairs and notifies."
+        default=True,
+        description="Whether this process relays, consumes, repairs and notifies beside serving calls.",
     )
     idle_seconds: float = Field(
         default=0.5,

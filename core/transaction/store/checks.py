@@ -94,7 +94,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         name="order_version_has_event",
         description="Every version of an order has its event.",
-        count_query="SELECT coalesce(sum(version), 0) FROM orders",
+        count_query="SELECT coalesce(sum(version), 0)::bigint FROM orders",
         violation_query="""
             SELECT o.order_id, 'version ' || o.version || ', events of ' || coalesce(e.versions, 0)
                    || ' versions up to ' || coalesce(e.newest, 0)

@@ -29,6 +29,10 @@ def _origin() -> list[sa.Column[object]]:
     ]
 
 
+def _of_order() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(["shard", "order_id"], ["orders.shard", "orders.order_id"])
+
+
 def _due(name: str, column: str) -> sa.Index:
     return sa.Index(name, column, postgresql_where=sa.text(f"{column} IS NOT NULL"))
 
@@ -102,6 +106,7 @@ attempt = sa.Table(
     sa.Column("next_step_time", _instant),
     sa.Column("version", sa.BigInteger, nullable=False),
     *_origin(),
+    _of_order(),
     sa.Index("ix_attempt_shard_order_id", "shard", "order_id"),
     sa.Index(
         "uq_attempt_winner",
@@ -140,6 +145,7 @@ refund = sa.Table(
     sa.Column("next_step_time", _instant),
     sa.Column("version", sa.BigInteger, nullable=False),
     *_origin(),
+    _of_order(),
     sa.Index("ix_refund_shard_order_id", "shard", "order_id"),
     sa.Index(
         "uq_refund_merchant_refund",
@@ -177,6 +183,7 @@ notification = sa.Table(
     sa.Column("deliver_time", _instant),
     sa.Column("version", sa.BigInteger, nullable=False),
     *_origin(),
+    _of_order(),
     sa.Index("ix_notification_shard_order_id", "shard", "order_id"),
     sa.Index("ix_notification_tenant_id_notification_id", "tenant_id", "notification_id"),
     _due("ix_notification_next_attempt_time", "next_attempt_time"),
