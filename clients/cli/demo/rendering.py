@@ -17,7 +17,8 @@ from clients.cli.output import make_table
 def order_table(results: Sequence[OrderResult]) -> Table:
     """One line for each order: expected beside seen."""
     columns = ("order", "what happens", "amount", "state", "paid", "back", "s", "")
-    table = make_table("Orders", columns, right=("amount", "paid", "back", "s"))
+    title = "Orders (✓: state, amounts, attempts, refunds and the signed callback are as expected)"
+    table = make_table(title, columns, right=("amount", "paid", "back", "s"))
     for result in results:
         planned, seen = result.planned, result.seen
         table.add_row(
