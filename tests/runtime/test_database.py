@@ -321,6 +321,23 @@ class TestReasons:
 
 
 class TestPool:
+    async def test_a_transaction_that_failed_costs_no_connection(self, database_url: str) -> None:
+        single = Database(database_url, pool_size=1)
+        own_process = sa.text("SELECT pg_backend_pid()")
+
+        async def attempt() -> None:
+            async with single.begin() as connection:
+                processes.append(await connection.scalar(own_process))
+                raise KeyError
+
+        processes: list[object] = []
+        with pytest.raises(KeyError):
+            await attempt()
+        async with single.read() as connection:
+            processes.append(await connection.scalar(own_process))
+        assert processes[0] == processes[1]
+        await single.close()
+
     async def test_waiting_callers_are_served_in_the_order_they_came(self, database_url: str) -> None:
         single = Database(database_url, pool_size=1)
         served: list[int] = []

@@ -140,6 +140,7 @@ class TestCommandOfSeveralTransactions:
 
     async def test_after_the_lease_it_is_taken_over_by_one(self, shop: Shop) -> None:
         await _begin(shop, lease_seconds=0.05)
+        await asyncio.gather(*(shop.database.check() for _ in range(4)))
         await asyncio.sleep(0.1)
         outcomes = await asyncio.gather(
             *(_begin(shop, resource_id="P-2") for _ in range(5)), return_exceptions=True
