@@ -84,8 +84,8 @@ async def test_a_collector_that_is_down_holds_up_neither_the_work_nor_the_stop()
     worked = time.monotonic()
     await shutdown_telemetry(0.5)
 
-    assert worked - began < 5
-    assert time.monotonic() - worked < 2
+    assert worked - began < 10
+    assert time.monotonic() - worked < 4
 
 
 def test_a_step_that_nobody_records_costs_next_to_nothing() -> None:
@@ -96,4 +96,4 @@ def test_a_step_that_nobody_records_costs_next_to_nothing() -> None:
             with span("route"):
                 pass
 
-    assert (time.perf_counter() - began) / 20_000 < 20e-6
+    assert (time.perf_counter() - began) / 20_000 < 50e-6

@@ -171,7 +171,7 @@ async def test_a_stopping_server_does_not_wait_for_ever(open_desk: OpenFrontDesk
     began = time.monotonic()
     await front.server.stop()
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4
     assert any(line.get("commands") == 1 for line in log())
     gate.opened.set()
     await until(lambda: front.desk.orders == ["shop-1"])
