@@ -33,7 +33,9 @@ class ChannelSteps:
         try:
             return await self._outcomes.apply(payment, word)
         except PaycenterError as error:
-            get_logger().warning("the booking waits", payment_id=payment.payment_id, reason=error.reason.value)
+            get_logger().warning(
+                "the booking waits", payment_id=payment.payment_id, reason=error.reason.value
+            )
             return await self._outcomes.await_booking(payment, word)
 
     async def not_invoked(self, payment: Payment, error: PaycenterError, *, first_try: bool) -> Payment:

@@ -90,7 +90,9 @@ class Closing:
         latest = payment
         for _ in range(_RACES_AT_MOST):
             target = target_of(latest, Trigger.CLOSE_ASKED)
-            if latest.kind is not PaymentKind.RECHARGE or (target is None and latest.state not in _CLOSED_ALREADY):
+            if latest.kind is not PaymentKind.RECHARGE or (
+                target is None and latest.state not in _CLOSED_ALREADY
+            ):
                 return await self._records.replay_or_refuse(
                     call, shard=latest.shard, refusal=_not_closable(latest)
                 )

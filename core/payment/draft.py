@@ -49,8 +49,6 @@ def draft_payment(kind: PaymentKind, origin: Origin, call: Call, *, clock: Clock
     )
 
 
-
-
 def check_currency(amount: Money, *, field: str = "amount.currency_code") -> None:
     """Raises PaycenterError(CURRENCY_UNSUPPORTED) for a code that is not in the ISO 4217 table."""
     try:

@@ -56,10 +56,7 @@ class Families:
                 resource=("number", number),
             )
         whole = await asyncio.gather(
-            *(
-                _complete(search, family, business_id)
-                for search, family in zip(searches, found, strict=True)
-            )
+            *(_complete(search, family, business_id) for search, family in zip(searches, found, strict=True))
         )
         return Family(business_id, merge(family for family in whole if family is not None))
 

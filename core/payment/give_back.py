@@ -88,4 +88,3 @@ class GiveBack:
             refund, channel_order_id=payment.channel_order_id, reason=_REASON
         )
         return replace(refund, channel_command=command)
-

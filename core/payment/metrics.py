@@ -15,7 +15,8 @@ _repairs: Final = Counter(
     "paycenter_payment_repairs_total", "Unfinished payments that were taken up again.", ("kind", "outcome")
 )
 _contradictions: Final = Counter(
-    "paycenter_payment_contradictions_total", "Payments that failed and of which the channel says that they succeeded."
+    "paycenter_payment_contradictions_total",
+    "Payments that failed and of which the channel says that they succeeded.",
 )
 
 

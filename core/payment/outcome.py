@@ -75,7 +75,9 @@ class Outcomes:
         A refusal of the ledger fails a transfer and sends every other payment to a person. Raises PaycenterError when
         the ledger does not answer.
         """
-        return await self._on_latest(payment, lambda latest: self._settle(latest, _keep_hold(latest, payment)))
+        return await self._on_latest(
+            payment, lambda latest: self._settle(latest, _keep_hold(latest, payment))
+        )
 
     async def fail(self, payment: Payment, failure: Failure) -> Payment:
         """Records that no money moved, after freeing what is held.
@@ -176,7 +178,9 @@ class Outcomes:
         """The ledger refuses: a transfer has failed; what moved at a channel goes to a person and is tried again."""
         if payment.kind is PaymentKind.TRANSFER:
             return await self._fail(payment, noted, failure_of_refusal(error))
-        get_logger().error("the ledger refuses a journal", payment_id=payment.payment_id, reason=error.reason.value)
+        get_logger().error(
+            "the ledger refuses a journal", payment_id=payment.payment_id, reason=error.reason.value
+        )
         failure = review_after_refusal(error)
         again = replace(noted, posting_round=noted.posting_round + 1)
         if payment.state is PaymentState.IN_REVIEW:

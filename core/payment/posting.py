@@ -88,7 +88,9 @@ class Posting:
         parties, components = _parties_of(payment), _components_of(payment)
         several_receivers = len(payment.posting_lines) > 1
         if several_receivers:
-            await self._open((payment.source_account_id, *(line.account_id for line in payment.posting_lines)))
+            await self._open(
+                (payment.source_account_id, *(line.account_id for line in payment.posting_lines))
+            )
         else:
             await self._open(parties.values())
         request_id = derive_request_id(payment.payment_id, "journal", str(payment.posting_round))

@@ -228,9 +228,7 @@ class PaymentRecords:
     async def reload(self, payment: Payment) -> Payment:
         """Reads a payment that is known to exist, as it is now."""
         async with self.database.read() as connection:
-            found = await store.get_payment(
-                connection, shard=payment.shard, payment_id=payment.payment_id
-            )
+            found = await store.get_payment(connection, shard=payment.shard, payment_id=payment.payment_id)
         assert found is not None, "payments are never deleted"
         return found
 

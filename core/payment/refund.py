@@ -139,7 +139,9 @@ class Refunds:
             )
         return recharge
 
-    async def _generate_order(self, command: RefundCommand, recharge: Payment, call: Call) -> Recorded | bytes:
+    async def _generate_order(
+        self, command: RefundCommand, recharge: Payment, call: Call
+    ) -> Recorded | bytes:
         currency_code = recharge.amount.currency_code
         draft = replace(
             tried(
@@ -164,9 +166,7 @@ class Refunds:
             minor_units = draft.amount.minor_units
             if await store.reserve_refund(connection, recharge, minor_units=minor_units):
                 return
-            latest = await store.get_payment(
-                connection, shard=recharge.shard, payment_id=recharge.payment_id
-            )
+            latest = await store.get_payment(connection, shard=recharge.shard, payment_id=recharge.payment_id)
             raise _exceeds_refundable(latest or recharge)
 
         return await self._records.record(

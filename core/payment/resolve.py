@@ -126,7 +126,9 @@ def _refusal_of(payment: Payment, command: ResolveCommand) -> PaycenterError | N
         payment.kind is not PaymentKind.RECHARGE or not payment.channel_order_id
     ):
         return PaycenterError(
-            Reason.FIELD_INVALID, "Only a recharge that a channel knows can be given back.", field="resolution"
+            Reason.FIELD_INVALID,
+            "Only a recharge that a channel knows can be given back.",
+            field="resolution",
         )
     return None
 

@@ -148,7 +148,10 @@ def _check_named(
             Reason.INVOKE_METHOD_UNSUPPORTED,
             f"The channel {account.channel} has no such invoke method.",
             field="invoke_method",
-            metadata={"channel": account.channel, "invokeMethod": invoke_method.value if invoke_method else ""},
+            metadata={
+                "channel": account.channel,
+                "invokeMethod": invoke_method.value if invoke_method else "",
+            },
         )
     if not channel.takes(operation, invoke_method, currency_code):
         raise PaycenterError(

@@ -13,7 +13,8 @@ class PaymentSettings(RuntimeSettings):
     """What PaymentCore reads from its environment."""
 
     channel_target: str = Field(
-        default="127.0.0.1:7003", description="gRPC target of ChannelGateway (`host:port` or `dns:///name:port`)."
+        default="127.0.0.1:7003",
+        description="gRPC target of ChannelGateway (`host:port` or `dns:///name:port`).",
     )
     accounting_target: str = Field(
         default="127.0.0.1:7004", description="gRPC target of Accounting (`host:port` or `dns:///name:port`)."
@@ -43,7 +44,9 @@ class PaymentSettings(RuntimeSettings):
     repair_lease_seconds: float = Field(
         default=30.0, gt=0.0, description="How long a repair worker has a payment to itself."
     )
-    repair_batch_size: int = Field(default=32, ge=1, le=500, description="Payments taken up in one repair step.")
+    repair_batch_size: int = Field(
+        default=32, ge=1, le=500, description="Payments taken up in one repair step."
+    )
     repair_idle_seconds: float = Field(
         default=0.5, gt=0.0, description="Pause of the repair worker when no payment is due."
     )

@@ -44,7 +44,9 @@ class ChannelProfile:
 
     def has(self, operation: str, invoke_method: InvokeMethod | None) -> bool:
         """Whether the channel has the operation, by the invoke method where one is given."""
-        return any(each.operation == operation and each.invoke_method is invoke_method for each in self.capabilities)
+        return any(
+            each.operation == operation and each.invoke_method is invoke_method for each in self.capabilities
+        )
 
     def takes(self, operation: str, invoke_method: InvokeMethod | None, currency_code: str) -> bool:
         """Whether the channel has the operation in a currency."""

@@ -61,7 +61,9 @@ def divide(amount: Money, receivers: Sequence[tuple[str, Share]]) -> tuple[Posti
     totals: dict[str, int] = {}
     for (account_id, _), part in zip(receivers, parts, strict=True):
         totals[account_id] = totals.get(account_id, 0) + (left if part is None else part)
-    return tuple(PostingLine(account_id, minor_units) for account_id, minor_units in totals.items() if minor_units)
+    return tuple(
+        PostingLine(account_id, minor_units) for account_id, minor_units in totals.items() if minor_units
+    )
 
 
 def _part_of(amount: Money, share: Share, *, field: str) -> int | None:

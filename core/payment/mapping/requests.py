@@ -69,7 +69,10 @@ def transfer_command(request: pb.CreateTransferRequest) -> TransferCommand:
     _require_true(request.WhichOneof("source"), "payer_transit", value=request.payer_transit)
     for position, receiver in enumerate(request.receivers):
         _require_true(
-            receiver.WhichOneof("share"), "remainder", value=receiver.remainder, prefix=f"receivers[{position}]."
+            receiver.WhichOneof("share"),
+            "remainder",
+            value=receiver.remainder,
+            prefix=f"receivers[{position}].",
         )
     return TransferCommand(
         origin=_origin(request.merchant_id, request.order_id, request.transaction_number, request.amount),
@@ -97,9 +100,7 @@ def payment_filter(request: pb.ListPaymentsRequest) -> PaymentFilter:
     return PaymentFilter(business_id=request.business_id, order_id=request.order_id, state=state)
 
 
-def _origin(
-    merchant_id: str, order_id: str, transaction_number: str, amount: money_pb2.Money
-) -> Origin:
+def _origin(merchant_id: str, order_id: str, transaction_number: str, amount: money_pb2.Money) -> Origin:
     return Origin(
         merchant_id=merchant_id,
         order_id=order_id,

@@ -55,7 +55,8 @@ _RESERVE_REFUND: Final = (
     .where(
         _IS_THE_PAYMENT,
         payment.c.state == PaymentState.SUCCEEDED.value,
-        payment.c.refunded_minor_units + payment.c.refunding_minor_units + _PART <= payment.c.amount_minor_units,
+        payment.c.refunded_minor_units + payment.c.refunding_minor_units + _PART
+        <= payment.c.amount_minor_units,
     )
     .values(refunding_minor_units=payment.c.refunding_minor_units + _PART)
     .returning(payment.c.payment_id)
@@ -92,7 +93,9 @@ _CLAIM_DUE: Final = (
 )
 _FAMILY: Final = (
     sa.select(payment)
-    .where(sa.or_(payment.c.business_id == sa.bindparam("number"), payment.c.order_id == sa.bindparam("number")))
+    .where(
+        sa.or_(payment.c.business_id == sa.bindparam("number"), payment.c.order_id == sa.bindparam("number"))
+    )
     .order_by(payment.c.payment_id)
     .limit(sa.bindparam("row_limit", type_=sa.Integer()))
 )
@@ -110,7 +113,9 @@ _COUNT_PAYMENT: Final = sa.text(
             ELSE counter.window_start END
     RETURNING payment_count
     """
-).bindparams(sa.bindparam("shard", type_=sa.SmallInteger()), sa.bindparam("window_seconds", type_=sa.Double()))
+).bindparams(
+    sa.bindparam("shard", type_=sa.SmallInteger()), sa.bindparam("window_seconds", type_=sa.Double())
+)
 
 
 def _of(target: Payment) -> dict[str, Any]:
@@ -153,9 +158,7 @@ async def change_payment(
     row = (await connection.execute(_CHANGE, values)).one_or_none()
     if row is None:
         raise LostRaceError(before.payment_id)
-    return replace(
-        after, update_time=row.update_time, next_step_time=row.next_step_time, version=row.version
-    )
+    return replace(after, update_time=row.update_time, next_step_time=row.next_step_time, version=row.version)
 
 
 async def reschedule_payment(

@@ -70,7 +70,9 @@ payment: Final = sa.Table(
         " AND refunded_minor_units + refunding_minor_units <= amount_minor_units",
         name="refunds_within_amount",
     ),
-    sa.Index("ix_payment_next_step_time", "next_step_time", postgresql_where=sa.text("next_step_time IS NOT NULL")),
+    sa.Index(
+        "ix_payment_next_step_time", "next_step_time", postgresql_where=sa.text("next_step_time IS NOT NULL")
+    ),
     sa.Index("ix_payment_business_id", "business_id"),
     sa.Index("ix_payment_order_id", "order_id", postgresql_where=sa.text("order_id <> ''")),
     sa.Index("ix_payment_tenant_id_payment_id", "tenant_id", "payment_id"),

@@ -80,6 +80,8 @@ class Desk:
     business_id: str = field(default_factory=lambda: f"B-{secrets.token_hex(6)}")
     merchant_id: str = field(default_factory=lambda: new_number(NumberKind.MERCHANT, shard=1))
     payment_account_id: str = ""
+    gateway_port: int = 0
+    ledger_port: int = 0
 
     @property
     def transit(self) -> str:
@@ -301,6 +303,7 @@ async def open_desk(database_url: str, stack: AsyncExitStack, **changes: Any) ->
     channel = open_channel(f"127.0.0.1:{server.port}", caller_service=CALLER)
     stack.push_async_callback(channel.close)
     desk = Desk(settings, gateway, ledger, parts, PaymentCoreStub(channel))
+    desk.gateway_port, desk.ledger_port = gateway_server.port, ledger_server.port
     desk.payment_account_id = gateway.open_account(desk.merchant_id, tenant_id=TENANT)
     return desk
 
