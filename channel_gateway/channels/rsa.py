@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 
 LEAST_KEY_BITS = 2048
 
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _PADDING = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
 
@@ -79,6 +81,22 @@ def read_certificates(text: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(text.encode())
     except ValueError:
         raise ValueError("holds no certificate in PEM") from None
+
+
+def read_readable_certificates(text: str) -> list[x509.Certificate]:
+    """Reads the certificates of a PEM text that can be read, leaving out those of other algorithms.
+
+    Raises ValueError when there is none.
+    """
+    found = []
+    for block in _CERTIFICATE.findall(text):
+        try:
+            found.append(x509.load_pem_x509_certificate(block.encode()))
+        except ValueError:
+            continue
+    if not found:
+        raise ValueError("holds no certificate in PEM that can be read")
+    return found
 
 
 def _der_of(text: str) -> bytes:

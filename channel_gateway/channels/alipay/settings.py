@@ -55,7 +55,8 @@ def check(settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:
         for name in CERTIFICATE_MODE_SECRETS:
             if name not in given:
                 checker.refuse(f"secrets[{name}]", "is required in certificate mode")
-            checker.check_secret(name, rsa.read_certificates)
+            is_root = name == "alipay_root_certificate"
+            checker.check_secret(name, rsa.read_readable_certificates if is_root else rsa.read_certificates)
     elif not secrets.get(KEY_MODE_SECRET):
         checker.refuse(f"secrets[{KEY_MODE_SECRET}]", "is required unless certificates are given")
     checker.raise_if_any()
@@ -71,7 +72,7 @@ def read(settings: Mapping[str, str], secrets: Mapping[str, str]) -> AlipayCrede
         public_key_text = secrets["alipay_certificate"]
         serials = CertificateSerials(
             app=certificate_serial(_leaf(secrets["app_certificate"])),
-            root=root_certificate_serial(rsa.read_certificates(secrets["alipay_root_certificate"])),
+            root=root_certificate_serial(rsa.read_readable_certificates(secrets["alipay_root_certificate"])),
             alipay=certificate_serial(_leaf(public_key_text)),
         )
     return AlipayCredentials(
