@@ -51,7 +51,7 @@ def _paid_order_has_its_money(records: Records) -> Iterator[Finding]:
         if attempt is None or payment is None:
             problem = "has no winning attempt with a payment"
         elif payment["state"] != "SUCCEEDED" or _money(payment) != _money(order):
-            problem = f"payment {payment['payment_id']} is {payment['state']} over {_money(payment)}"
+            problem = f"payment {attempt['payment_id']} is {payment['state']} over {_money(payment)}"
         elif order["kind"] in {"PURCHASE", "SPLIT_PURCHASE"}:
             transfer = records.payments.get(attempt["transfer_payment_id"])
             if transfer is None or transfer["state"] != "SUCCEEDED" or _money(transfer) != _money(order):
