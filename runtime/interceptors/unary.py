@@ -21,6 +21,10 @@ from runtime.metrics import server_in_flight
 _REPLAYED = (("x-idempotent-replay", "true"),)
 
 
+class _CancelledFromWithin(Exception):
+    """A handler that was cancelled although its caller is still there."""
+
+
 def unary_handler(
     profile: MethodProfile,
     behaviour: Callable[[Any, Any], Awaitable[Any]],
@@ -46,6 +50,8 @@ def unary_handler(
                 except Exception as exception:  # noqa: BLE001  the caller of any failure gets a refusal
                     return conclude_refused(arrival, span, exception)
                 except asyncio.CancelledError:
+                    if detached is not None or not _is_being_cancelled():
+                        return conclude_refused(arrival, span, _CancelledFromWithin())
                     conclude_cancelled(arrival, span)
                     raise
                 conclude(arrival, span, code="OK")
@@ -71,6 +77,11 @@ async def abort(servicer_context: Any, refusal: Refusal) -> NoReturn:
     """Ends the call with its rich refusal."""
     await servicer_context.abort(refusal.code, refusal.message, refusal.trailing_metadata)
     raise AssertionError("abort always raises")
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _within_cap(arrival: Arrival, work: Awaitable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -174,3 +175,15 @@ async def test_a_sensitive_value_is_never_repeated(front: FrontDesk, log: Any) -
     violation = answer.detail(error_details_pb2.BadRequest()).field_violations[0]
     assert violation.description == "The value breaks its rule."
     assert "secret" not in str(log())
+
+
+@pytest.mark.parametrize("method", ["CreateOrder", "GetOrder"])
+async def test_a_handler_that_is_cancelled_from_within_has_failed(front: FrontDesk, method: str) -> None:
+    async def give_itself_up(_request: Any) -> None:
+        raise asyncio.CancelledError
+
+    front.desk.create_order = front.desk.get_order = give_itself_up
+    request = order_request() if method == "CreateOrder" else pb.GetOrderRequest(order_id="O-1")
+    answer = await refused(getattr(front.stub, method)(request, metadata=from_shop()))
+
+    assert (answer.code, answer.reason) == ("INTERNAL", "INTERNAL_ERROR")
