@@ -207,11 +207,13 @@ class PaymentCoreClient:
     async def close(self, attempt: Attempt) -> PaymentReport:
         """Closes the attempt's payment at its channel; when the payer was faster it says SUCCEEDED.
 
-        A payment that is decided already is told as it stands. Each try is a request of its own, since what a close
-        answers changes with time.
+        A payment that is decided already is told as it stands. Each try is a request of its own: a request that
+        came again would only be told what was answered before.
         """
         request = payment.ClosePaymentRequest(
-            request_id=derive_request_id(attempt.attempt_id, "close", str(attempt.step_try_count)),
+            request_id=derive_request_id(
+                attempt.attempt_id, "close", str(attempt.payment_version), str(attempt.step_try_count)
+            ),
             payment_id=attempt.payment_id,
         )
         try:

@@ -111,26 +111,27 @@ def _still_open(file: OrderFile, attempt: Attempt, report: PaymentReport, plan: 
     ):
         shown = AttemptState.CLOSING
     told = _told(attempt, report)
-    if shown is attempt.state and all(getattr(attempt, name) == value for name, value in told.items()):
+    if shown is attempt.state and told == {**_told_before(attempt), "payment_version": report.version}:
         return None
+    try_count = attempt.step_try_count if shown is attempt.state else 0
     draft = Draft(file)
     draft.set_attempt(
         attempt,
         **told,
         state=shown,
         instruction=_without_secret(attempt),
-        next_step_time=_next_look(file, shown, plan),
-        step_try_count=0,
+        next_step_time=_next_look(file, shown, plan, try_count),
+        step_try_count=try_count,
     )
     draft.tell(EventType.ATTEMPT_CHANGED, attempt.attempt_id)
     return draft.finish()
 
 
-def _next_look(file: OrderFile, shown: AttemptState, plan: Plan) -> datetime:
+def _next_look(file: OrderFile, shown: AttemptState, plan: Plan, try_count: int) -> datetime:
     if shown is AttemptState.IN_REVIEW:
         return later(file.read_time, plan.review_seconds)
     schedule = plan.closing_seconds if shown is AttemptState.CLOSING else plan.attempt_seconds
-    return later(file.read_time, wait_seconds(schedule, 0))
+    return later(file.read_time, wait_seconds(schedule, try_count))
 
 
 def _ended(
@@ -322,6 +323,19 @@ def _told(attempt: Attempt, report: PaymentReport) -> dict[str, object]:
         "failure_reason": report.failure_reason,
         "channel_code": report.channel_code,
     }
+
+
+def _told_before(attempt: Attempt) -> dict[str, object]:
+    names = (
+        "payment_id",
+        "payment_account_id",
+        "channel_order_id",
+        "channel_transaction_id",
+        "credential",
+        "failure_reason",
+        "channel_code",
+    )
+    return {name: getattr(attempt, name) for name in names}
 
 
 def _without_secret(attempt: Attempt) -> Instruction:

@@ -85,12 +85,14 @@ def record_report(file: OrderFile, refund: Refund, report: PaymentReport, *, pla
         return _failed(file, refund, report.failure_reason, report, plan)
     shown = _SHOWN_AS.get(report.state, RefundState.PENDING)
     told = _told(report)
-    if shown is refund.state and all(getattr(refund, name) == value for name, value in told.items()):
+    if shown is refund.state and told == {**_told_before(refund), "payment_version": report.version}:
         return None
     draft = Draft(file)
-    wait = plan.review_seconds if shown is RefundState.IN_REVIEW else wait_seconds(plan.refund_seconds, 0)
+    try_count = refund.step_try_count if shown is refund.state else 0
+    is_reviewed = shown is RefundState.IN_REVIEW
+    wait = plan.review_seconds if is_reviewed else wait_seconds(plan.refund_seconds, try_count)
     draft.set_refund(
-        refund, **told, state=shown, next_step_time=later(file.read_time, wait), step_try_count=0
+        refund, **told, state=shown, next_step_time=later(file.read_time, wait), step_try_count=try_count
     )
     draft.tell(EventType.REFUND_CHANGED, refund.refund_id)
     return draft.finish()
@@ -196,3 +198,7 @@ def _told(report: PaymentReport) -> dict[str, object]:
         "failure_reason": report.failure_reason,
         "channel_code": report.channel_code,
     }
+
+
+def _told_before(refund: Refund) -> dict[str, object]:
+    return {name: getattr(refund, name) for name in ("payment_id", "failure_reason", "channel_code")}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.transaction.domain import attempts
-from core.transaction.domain.change import Change
+from core.transaction.domain.change import Change, Draft
 from core.transaction.domain.records import Attempt, OrderFile, PaymentReport, Refusal
 from core.transaction.domain.states import (
     AttemptState,
@@ -236,7 +236,7 @@ def test_a_change_raises_the_version_by_one_and_says_what_happened() -> None:
     assert change.after(NOW).order.version == 9
     assert change.happenings
     with pytest.raises(ValueError, match="say what happened"):
-        attempts.Draft(seen).finish()
+        Draft(seen).finish()
 
 
 def test_a_pending_report_does_not_take_a_loser_out_of_closing() -> None:

@@ -24,13 +24,16 @@ from tests.core.transaction.builders import NOW, PLAN, file, order, refund, repo
 
 
 def _paid(**fields: Any) -> Any:
-    values = {
+    values: dict[str, Any] = {
         "state": OrderState.PAID,
         "paid_minor_units": 1000,
         "winning_attempt_id": "A1",
         "next_step_time": None,
     }
     return order(**(values | fields))
+
+
+HALF_GONE: dict[str, Any] = {"refunded_minor_units": 300, "refunding_minor_units": 300}
 
 
 @pytest.mark.parametrize(
@@ -40,10 +43,10 @@ def _paid(**fields: Any) -> Any:
         ({"state": OrderState.REFUNDED}, Money(1, "CNY"), Reason.ORDER_STATE_INVALID, None),
         ({}, Money(1, "USD"), Reason.CURRENCY_MISMATCH, "amount.currency_code"),
         ({}, Money(1001, "CNY"), Reason.REFUND_EXCEEDS_PAID, "amount"),
-        ({"refunded_minor_units": 300, "refunding_minor_units": 300}, Money(401, "CNY"), Reason.REFUND_EXCEEDS_PAID, "amount"),
+        (HALF_GONE, Money(401, "CNY"), Reason.REFUND_EXCEEDS_PAID, "amount"),
         ({"kind": OrderKind.WITHDRAWAL}, Money(1, "CNY"), Reason.FIELD_INVALID, "order_id"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_refunded_is_refused_with_reason_and_field(
     fields: dict[str, Any], amount: Money, reason: Reason, field: str | None
 ) -> None:

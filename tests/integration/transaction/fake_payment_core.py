@@ -1,5 +1,7 @@
 """PaymentCore as TransactionCore sees it: the real contract on a real socket, money that moves when a test says so."""
 
+# ruff: noqa: N802 - the methods have the names of the contract
+
 from __future__ import annotations
 
 import asyncio
@@ -115,15 +117,15 @@ class FakePaymentCore(PaymentCoreServicer):
         return answer
 
     def _accept(self, method: str, request: Any) -> pc.Payment:
-        kind, state = _FIRST_STATE[method]
-        state = self.first_state.get(method, state)
+        kind, usual_state = _FIRST_STATE[method]
+        state: Any = self.first_state.get(method, usual_state)
         number = new_number(NumberKind.PAYMENT, shard=shard_of_owner(request.merchant_id))
         now = Timestamp()
         now.GetCurrentTime()
         payment = pc.Payment(
             payment_id=number,
             kind=kind,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             merchant_id=request.merchant_id,
             order_id=request.order_id,
             transaction_number=request.transaction_number,
