@@ -154,5 +154,5 @@ def _certificate(subject: str, issuer: str, key: rsa.RSAPrivateKey, signing_key:
 def _name(common_name: str) -> x509.Name:
     values = {"CN": common_name, "OU": "Sandbox", "O": "paycenter", "C": "CN"}
     return x509.Name(
-        [x509.NameAttribute(identifier, values[label]) for label, identifier in _ISSUER_ATTRIBUTES]
+        [x509.NameAttribute(identifier, values[label]) for label, identifier in reversed(_ISSUER_ATTRIBUTES)]
     )
