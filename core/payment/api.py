@@ -10,7 +10,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 from paycenter.payment.v1 import payment_core_pb2 as pb
-from paycenter.payment.v1.payment_core_pb2_grpc import PaymentCoreServicer
+from paycenter.payment.v1.payment_core_pb2_grpc import PaymentCoreServicer, add_PaymentCoreServicer_to_server
 from paycenter.type.v1 import invariant_pb2, server_info_pb2
 
 from core.payment.close import Closing
@@ -191,6 +191,12 @@ class PaymentCoreApi(PaymentCoreServicer):
                 capabilities=["routing.cheapest", "risk.single_amount", "risk.velocity", "transfer.split"],
             )
         )
+
+
+def add_to_server(use_cases: UseCases, server: grpc.aio.Server, *, release: str) -> None:
+    """Makes a server answer PaymentCore's calls."""
+    api = PaymentCoreApi(use_cases, release=release)  # type: ignore[abstract]  # the rest is not served yet
+    add_PaymentCoreServicer_to_server(api, server)
 
 
 def served_methods() -> list[str]:

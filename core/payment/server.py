@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from typing import Any, Final, cast
+from typing import Final
 
-import grpc
-from paycenter.payment.v1.payment_core_pb2_grpc import add_PaymentCoreServicer_to_server
-
-from core.payment.api import SERVICE_NAME, PaymentCoreApi
-from core.payment.parts import Parts, build_parts
+from core.payment.api import SERVICE_NAME, add_to_server
+from core.payment.parts import build_parts
 from core.payment.settings import PaymentSettings
 from core.payment.store.tables import idempotency_record, outbox_event
 from core.payment.workers import build_workers
@@ -64,16 +61,7 @@ async def build(settings: PaymentSettings, resources: AsyncExitStack) -> GrpcSer
         settings,
         SHORT_NAME,
         [SERVICE_NAME],
-        lambda server: add_to_server(parts, server),
+        lambda server: add_to_server(parts.use_cases, server, release=version("paycenter")),
         database,
         background=[work],
     )
-
-
-def add_to_server(parts: Parts, server: grpc.aio.Server) -> None:
-    """Makes a server answer PaymentCore's calls.
-
-    The contract holds methods that this release does not serve, hence the servicer counts as abstract.
-    """
-    servicer = cast("Any", PaymentCoreApi)(parts.use_cases, release=version("paycenter"))
-    add_PaymentCoreServicer_to_server(servicer, server)

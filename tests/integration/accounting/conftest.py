@@ -15,10 +15,10 @@ import grpc
 import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from paycenter.accounting.v1 import accounting_pb2 as pb
 from paycenter.type.v1 import money_pb2
 from paycenter_client import AsyncPaycenterClient, Caller, Targets, new_request_id
+
 from runtime.embedded.parts import Parts
 from runtime.ids import NumberKind, new_number, shard_of_owner
 
@@ -67,7 +67,7 @@ class Ledger:
     def _wait_until_serving(self) -> None:
         give_up_at = time.monotonic() + 20
         with grpc.insecure_channel(self.target) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
             while time.monotonic() < give_up_at:
                 assert self.process.poll() is None, "the accounting server ended"
                 try:

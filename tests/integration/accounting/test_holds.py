@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-
 from paycenter.accounting.v1 import accounting_pb2 as pb
 from paycenter_client import InvalidRequest, PaycenterError, PreconditionFailed, new_request_id
+
 from tests.integration.accounting.conftest import Merchant, yuan
 
 

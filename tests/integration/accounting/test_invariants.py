@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-
-from accounting.invariants import INVARIANTS
 from paycenter.accounting.v1 import accounting_pb2 as pb
 from paycenter_client import new_request_id
+
+from accounting.invariants import INVARIANTS
 from tests.integration.accounting.conftest import Ledger, Merchant
 
 TAMPERINGS = {

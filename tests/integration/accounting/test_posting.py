@@ -6,7 +6,6 @@ import asyncio
 
 import psycopg
 import pytest
-
 from paycenter.accounting.v1 import accounting_pb2 as pb
 from paycenter_client import (
     AlreadyExists,
@@ -20,6 +19,7 @@ from paycenter_client import (
     Targets,
     new_request_id,
 )
+
 from tests.integration.accounting.conftest import Ledger, Merchant, yuan
 
 
@@ -136,9 +136,9 @@ async def test_lines_as_given_must_balance(merchant: Merchant) -> None:
     assert error.value.reason == "JOURNAL_UNBALANCED"
     request.lines[1].amount.minor_units = 10
     request.lines[1].expected_version = 2
-    with pytest.raises(PaycenterError) as error:
+    with pytest.raises(PaycenterError) as mismatch:
         await merchant.client.accounting.PostJournal(request)
-    assert (error.value.reason, error.value.metadata["version"]) == ("VERSION_MISMATCH", "1")
+    assert (mismatch.value.reason, mismatch.value.metadata["version"]) == ("VERSION_MISMATCH", "1")
 
 
 async def test_a_reversal_mirrors_once(merchant: Merchant) -> None:

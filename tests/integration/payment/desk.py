@@ -19,9 +19,8 @@ from paycenter.payment.v1 import payment_core_pb2 as pb
 from paycenter.payment.v1.payment_core_pb2_grpc import PaymentCoreStub
 from paycenter.type.v1 import credential_pb2, money_pb2, party_pb2
 
-from core.payment.api import SERVICE_NAME
+from core.payment.api import SERVICE_NAME, add_to_server
 from core.payment.parts import Parts, build_parts
-from core.payment.server import add_to_server
 from core.payment.settings import PaymentSettings
 from core.payment.store.tables import idempotency_record, outbox_event
 from runtime.bus import BusMessage
@@ -111,7 +110,9 @@ class Desk:
             except grpc.aio.AioRpcError as error:
                 raise raise_for_rpc(error) from error
 
-    async def refusal(self, call: Callable[[Any], Awaitable[Any]], request: Any, **options: Any) -> PaycenterError:
+    async def refusal(
+        self, call: Callable[[Any], Awaitable[Any]], request: Any, **options: Any
+    ) -> PaycenterError:
         """Returns the refusal of a call that has to be refused."""
         try:
             answer = await self.call(call, request, **options)
@@ -298,8 +299,15 @@ async def open_desk(database_url: str, stack: AsyncExitStack, **changes: Any) ->
         "paycenter.accounting.v1.Accounting",
         lambda server: add_AccountingServicer_to_server(ledger, server),
     )
-    parts = await open_parts(settings, stack, gateway_port=gateway_server.port, ledger_port=ledger_server.port)
-    server = await _serve(stack, settings, SERVICE_NAME, lambda grpc_server: add_to_server(parts, grpc_server))
+    parts = await open_parts(
+        settings, stack, gateway_port=gateway_server.port, ledger_port=ledger_server.port
+    )
+    server = await _serve(
+        stack,
+        settings,
+        SERVICE_NAME,
+        lambda grpc_server: add_to_server(parts.use_cases, grpc_server, release="test"),
+    )
     channel = open_channel(f"127.0.0.1:{server.port}", caller_service=CALLER)
     stack.push_async_callback(channel.close)
     desk = Desk(settings, gateway, ledger, parts, PaymentCoreStub(channel))
