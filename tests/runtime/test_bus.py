@@ -421,6 +421,9 @@ class TestNatsFails:
             seen = shop.outbox.revisions.newest
             assert await shop.outbox.revisions.wait_beyond(seen, timeout_seconds=5), "watching goes on"
             await asyncio.to_thread(parts.start_process, "nats")
+            await eventually(lambda: bus.is_connected)
+            heard = len(warehouse.messages)
+            await eventually(lambda: len(warehouse.messages) > heard, timeout_seconds=8)
 
         written = await self._write_during(shop, bus, warehouse, accident)
         assert set(warehouse.order_ids) == written

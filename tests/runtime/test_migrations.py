@@ -96,19 +96,37 @@ def test_the_shared_tables_of_a_migration_equal_those_in_the_code(
 
 
 def test_servers_that_start_at_once_change_the_schema_once(empty_database_url: str, migrations: Path) -> None:
-    command = "import sys; from runtime.database import run_migrations; run_migrations(*sys.argv[1:])"
+    command = (
+        "import sys; import alembic.command; from runtime.database import run_migrations\n"
+        "sys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.readline(); run_migrations(*sys.argv[1:])"
+    )
     starting = [
-        subprocess.Popen([sys.executable, "-c", command, empty_database_url, str(migrations)])
+        subprocess.Popen(
+            [sys.executable, "-c", command, empty_database_url, str(migrations)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(3)
     ]
+    for server in starting:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+    for server in starting:
+        assert server.stdin is not None
+        server.stdin.write("go\n")
+        server.stdin.flush()
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: run_migrations(empty_database_url, migrations), range(2)))
-    assert [server.wait(timeout=60) for server in starting] == [0, 0, 0]
+    for server in starting:
+        server.communicate(timeout=60)
+    assert [server.returncode for server in starting] == [0, 0, 0]
     assert _trail(empty_database_url) == ["first"]
 
 
-def test_a_change_that_fails_leaves_the_schema_as_it_was(empty_database_url: str, migrations: Path) -> None:
-    run_migrations(empty_database_url, migrations)
+def test_a_change_that_fails_leaves_the_schema_as_it_was_before_it(
+    empty_database_url: str, migrations: Path
+) -> None:
     _add_second(migrations, "SELECT 1 / 0")
     with pytest.raises(sa.exc.DataError):
         run_migrations(empty_database_url, migrations)
