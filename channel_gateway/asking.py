@@ -3,6 +3,7 @@ an error inside a plugin is an open outcome, never a failed payment."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -27,18 +28,17 @@ async def ask_channel(
     """Asks, and asks again up to `attempts` times while the channel provably did nothing."""
     attributes = {"paycenter.channel": account.record.channel, "paycenter.operation": operation.value}
     with span("invoke_channel", kind="client", attributes=attributes) as current:
-        answer = await (
-            _ask_once(account, operation, ask)
-            if attempts == 1
-            else _retrying(account, operation, ask, attempts)
-        )
+        answer = await _ask_once(account, operation, ask)
+        if attempts > 1 and answer.may_be_sent_again:
+            answer = await _ask_again(account, operation, ask, attempts - 1)
         current.set_attribute("paycenter.standing", answer.standing.value)
         if answer.failure is not None and answer.failure.channel_code:
             current.set_attribute("paycenter.channel_code", answer.failure.channel_code)
     return answer
 
 
-async def _retrying(account: OpenedAccount, operation: Operation, ask: Ask, attempts: int) -> ChannelAnswer:
+async def _ask_again(account: OpenedAccount, operation: Operation, ask: Ask, attempts: int) -> ChannelAnswer:
+    await asyncio.sleep(_FIRST_WAIT_SECONDS)
     retrying = AsyncRetrying(
         stop=stop_after_attempt(attempts),
         wait=wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS),

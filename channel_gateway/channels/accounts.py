@@ -3,10 +3,13 @@ value."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from runtime.errors import FieldViolation, PaycenterError, Reason
+
+_WORD = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
 
 class AccountChecker:
@@ -38,6 +41,13 @@ class AccountChecker:
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             self.refuse(f"settings[{name}]", "must be an absolute http or https address without query")
+
+    def check_words(self, *names: str) -> None:
+        """Notes each setting, where present, that is more than letters, digits, `_`, `-`, `.` and `@`."""
+        for name in names:
+            value = self._settings.get(name)
+            if value and _WORD.fullmatch(value) is None:
+                self.refuse(f"settings[{name}]", "must be 1 to 64 letters, digits, _ - . or @")
 
     def check_secret(self, name: str, read: Callable[[str], object]) -> None:
         """Notes when the secret, where present, cannot be read; the text of `read`'s ValueError holds none of it."""

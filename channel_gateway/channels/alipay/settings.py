@@ -47,6 +47,7 @@ def check(settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:
     checker = AccountChecker(CHANNEL, settings, secrets)
     checker.require_settings(REQUIRED_SETTINGS)
     checker.require_secrets(REQUIRED_SECRETS, optional=(KEY_MODE_SECRET, *CERTIFICATE_MODE_SECRETS))
+    checker.check_words("app_id", "seller_id")
     checker.check_url("gateway_url")
     checker.check_secret("app_private_key", lambda text: rsa.read_private_key(text, prove=True))
     checker.check_secret(KEY_MODE_SECRET, rsa.read_public_key)

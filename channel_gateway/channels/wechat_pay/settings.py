@@ -44,6 +44,7 @@ def check(settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:
     checker = AccountChecker(CHANNEL, settings, secrets)
     checker.require_settings(REQUIRED_SETTINGS, optional=OPTIONAL_SETTINGS)
     checker.require_secrets(REQUIRED_SECRETS, optional=PLATFORM_KEY_SECRETS)
+    checker.check_words("mchid", "appid", "merchant_certificate_serial", *OPTIONAL_SETTINGS)
     checker.check_url("api_base_url")
     checker.check_secret("merchant_private_key", lambda text: rsa.read_private_key(text, prove=True))
     checker.check_secret("platform_public_key", rsa.read_public_key)

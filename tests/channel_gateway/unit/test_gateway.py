@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -17,7 +16,7 @@ from channel_gateway.channels.accounts import AccountChecker
 from channel_gateway.channels.protocol import ChannelPlugin
 from channel_gateway.channels.registry import discover
 from channel_gateway.channels.rsa import read_private_key, read_public_key, sign, verify
-from channel_gateway.channels.transport import NoAnswer, NotReached, transport_factory
+from channel_gateway.channels.transport import transport_factory
 from channel_gateway.domain.credential import QrCode
 from channel_gateway.domain.vocabulary import ChannelOrderState, InvokeMethod, Operation
 from channel_gateway.listing import cut_page, page_size_of, read_page_token
@@ -202,30 +201,3 @@ def test_pages_are_cut_and_tokens_belong_to_their_list() -> None:
         with pytest.raises(PaycenterError) as caught:
             read_page_token(bad, listing=listing)
         assert caught.value.reason is Reason.PAGE_TOKEN_INVALID
-
-
-async def test_what_cannot_be_connected_to_was_not_reached() -> None:
-    make = transport_factory(timeout_seconds=2, connect_timeout_seconds=1, pool_size=1)
-    transport = make()
-    for url in ("http://127.0.0.1:9/x", "nonsense://x", "http://name.invalid./x"):
-        with pytest.raises(NotReached):
-            await transport.send("GET", url)
-    await transport.close()
-
-
-async def test_what_was_sent_and_not_answered_may_have_arrived() -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.close()
-
-    async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    for behaviour in (hang_up, say_nothing):
-        server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        transport = transport_factory(timeout_seconds=0.2, connect_timeout_seconds=1, pool_size=1)()
-        with pytest.raises(NoAnswer):
-            await transport.send("POST", f"http://127.0.0.1:{port}/x", content=b"pay")
-        await transport.close()
-        server.close()
