@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +56,7 @@ class Desk(rpc.TransactionCoreServicer):
     def __init__(self) -> None:
         self.create_order: Callable[[pb.CreateOrderRequest], Awaitable[None]] | None = None
         self.get_order: Callable[[pb.GetOrderRequest], Awaitable[None]] | None = None
-        self.watch: Callable[[pb.WatchTransactionsRequest], AsyncIterator[int]] | None = None
+        self.watch: Callable[[pb.WatchTransactionsRequest], AsyncGenerator[int, None]] | None = None
         self.orders: list[str] = []
 
     async def CreateOrder(self, request: pb.CreateOrderRequest, context: Any) -> pb.CreateOrderResponse:  # noqa: N802
@@ -73,8 +74,9 @@ class Desk(rpc.TransactionCoreServicer):
         self, request: pb.WatchTransactionsRequest, context: Any
     ) -> AsyncIterator[pb.WatchTransactionsResponse]:
         assert self.watch is not None
-        async for revision in self.watch(request):
-            yield pb.WatchTransactionsResponse(event=pb.TransactionEvent(revision=revision))
+        async with aclosing(self.watch(request)) as revisions:
+            async for revision in revisions:
+                yield pb.WatchTransactionsResponse(event=pb.TransactionEvent(revision=revision))
 
     async def GetServerInfo(self, request: Any, context: Any) -> pb.GetServerInfoResponse:  # noqa: N802
         return pb.GetServerInfoResponse()

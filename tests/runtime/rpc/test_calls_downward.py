@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -289,7 +289,7 @@ async def test_the_transport_repeats_nothing_else(chain: Chain, reason: Reason) 
 
 
 async def test_a_watch_below_carries_the_scope_too(chain: Chain) -> None:
-    async def feed(_request: Any) -> AsyncIterator[int]:
+    async def feed(_request: Any) -> AsyncGenerator[int, None]:
         assert current_scope().platform.caller_service == "front-desk"
         yield 41
 

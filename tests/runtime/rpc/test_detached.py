@@ -85,7 +85,7 @@ async def test_a_read_ends_with_its_caller(front: FrontDesk, log: Any) -> None:
 
     await until(lambda: gate.cancelled)
     [line] = [line for line in log() if line["event"] == "rpc"]
-    assert line["code"] == "CANCELLED"
+    assert (line["code"], line["caller_gone"]) == ("CANCELLED", True)
 
 
 async def test_a_read_whose_deadline_passes_is_logged_as_such(front: FrontDesk, log: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from paycenter.transaction.v1 import transaction_core_pb2 as pb
 
 from runtime.errors import PaycenterError, Reason
+from runtime.logs import annotate
 from tests.runtime.rpc.conftest import OpenFrontDesk
 from tests.runtime.rpc.front_desk import FrontDesk, Refused, from_shop, refused
 
@@ -23,7 +24,7 @@ class Feed:
         self.closed = asyncio.Event()
         self.silent = asyncio.Event()
 
-    async def __call__(self, request: pb.WatchTransactionsRequest) -> AsyncIterator[int]:
+    async def __call__(self, request: pb.WatchTransactionsRequest) -> AsyncGenerator[int, None]:
         try:
             yield request.start_revision
             yield request.start_revision + 1
@@ -76,15 +77,18 @@ async def test_a_draining_server_sends_its_watchers_away_at_once(open_desk: Open
     assert feed.closed.is_set()
 
 
-async def test_a_draining_server_sends_busy_watchers_away_too(open_desk: OpenFrontDesk) -> None:
+async def test_a_draining_server_sends_busy_watchers_away_too(open_desk: OpenFrontDesk, log: Any) -> None:
     front = await open_desk(drain_grace_seconds=30.0)
 
-    async def endless(_request: Any) -> AsyncIterator[int]:
+    async def endless(_request: Any) -> AsyncGenerator[int, None]:
         revision = 0
-        while True:
-            revision += 1
-            yield revision
-            await asyncio.sleep(0)
+        try:
+            while True:
+                revision += 1
+                yield revision
+                await asyncio.sleep(0)
+        finally:
+            annotate(last_revision=revision)
 
     front.desk.watch = endless
     streams = [watch(front) for _ in range(5)]
@@ -109,6 +113,9 @@ async def test_a_draining_server_sends_busy_watchers_away_too(open_desk: OpenFro
 
     assert time.monotonic() - began < 10
     assert {answer.reason for answer in answers} == {"SERVER_DRAINING"}
+    lines = [line for line in log() if line["event"] == "rpc"]
+    assert len(lines) == 5
+    assert all(line["last_revision"] > 0 for line in lines)
 
 
 async def test_who_watches_the_health_does_not_hold_up_the_drain(open_desk: OpenFrontDesk) -> None:
@@ -124,7 +131,7 @@ async def test_who_watches_the_health_does_not_hold_up_the_drain(open_desk: Open
 
 
 async def test_a_feed_that_fails_tells_its_reason(front: FrontDesk) -> None:
-    async def compacted(_request: Any) -> AsyncIterator[int]:
+    async def compacted(_request: Any) -> AsyncGenerator[int, None]:
         yield 1
         raise PaycenterError(
             Reason.REVISION_COMPACTED, "The revision is gone.", metadata={"compactRevision": "40"}
@@ -140,7 +147,7 @@ async def test_a_feed_that_fails_tells_its_reason(front: FrontDesk) -> None:
 
 
 async def test_a_feed_that_breaks_tells_nothing(front: FrontDesk) -> None:
-    async def broken(_request: Any) -> AsyncIterator[int]:
+    async def broken(_request: Any) -> AsyncGenerator[int, None]:
         yield 1
         raise ValueError("card 6222021234567890123")
 
