@@ -7,6 +7,7 @@ from dataclasses import replace
 from sqlalchemy.exc import IntegrityError
 
 from core.transaction import commands, order_changes
+from core.transaction.callback_http import is_callable_url
 from core.transaction.domain.amounts import divide
 from core.transaction.domain.change import Happening
 from core.transaction.domain.plan import later
@@ -62,6 +63,10 @@ def _validate(command: commands.CreateOrder) -> Purpose:
             "The currency is not one of ISO 4217 that has a minor unit.",
             field="amount.currency_code",
             metadata={"currencyCode": command.amount.currency_code},
+        )
+    if command.notify_url and not is_callable_url(command.notify_url):
+        raise PaycenterError(
+            Reason.FIELD_INVALID, "Give an http or https address in ASCII.", field="notify_url"
         )
     if not command.subject:
         raise PaycenterError(Reason.FIELD_INVALID, "Say what is paid for.", field="subject")

@@ -90,7 +90,6 @@ async def wire(settings: TransactionSettings, resources: AsyncExitStack) -> Wiri
 def _delivery(settings: TransactionSettings, parts: Parts) -> DeliveryWorker:
     sender = CallbackSender(
         timeout_seconds=settings.callback_timeout_seconds,
-        concurrency=settings.callback_concurrency,
         forbid_private_addresses=settings.callback_private_addresses_forbidden,
     )
     signer = load_signer(

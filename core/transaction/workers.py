@@ -8,10 +8,27 @@ from core.transaction.parts import Parts
 from core.transaction.payment_events import payment_consumer
 from core.transaction.repair import repair_workers
 from core.transaction.settings import TransactionSettings
+
+PURGE_EVERY_SECONDS = 300.0
 from runtime.bus import Bus
 from runtime.clock import Clock
 from runtime.relay import Relay
 from runtime.workers import Worker
+
+
+class RequestIdPurge:
+    """Forgets request ids that are older than they have to be kept."""
+
+    name = "request-id-purge"
+    idle_seconds = PURGE_EVERY_SECONDS
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def step(self) -> int:
+        """Deletes a batch; returns how many records went."""
+        async with self._parts.database.begin() as connection:
+            return await self._parts.idempotency.purge(connection)
 
 
 def build_workers(
@@ -28,5 +45,6 @@ def build_workers(
         relay,
         payment_consumer(parts, bus, clock, concurrency=settings.payment_event_concurrency),
         delivery,
+        RequestIdPurge(parts),
         *repair_workers(parts, batch=settings.repair_batch, idle_seconds=settings.idle_seconds),
     ]

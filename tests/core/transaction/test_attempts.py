@@ -155,7 +155,7 @@ def test_old_and_repeated_reports_change_nothing() -> None:
     assert _hear(paid, report(PaymentState.UNKNOWN, version=4)) is None
     assert _hear(paid, report(PaymentState.FAILED, version=6)) is None
     pending = file(order(), attempt())
-    assert _hear(pending, report(PaymentState.PENDING, version=1)) is None
+    assert _hear(pending, report(PaymentState.UNKNOWN, version=1)) is None
     assert _hear(pending, report(PaymentState.UNKNOWN, payment_id="P-of-another", version=9)) is None
 
 

@@ -162,7 +162,7 @@ async def test_nobody_at_the_address_is_a_try_without_an_answer(quiet_desk: Desk
 async def test_private_addresses_are_not_called_where_they_are_forbidden(url: str) -> None:
     system = BusinessSystem()
     await system.start()
-    sender = CallbackSender(timeout_seconds=1, concurrency=4, forbid_private_addresses=True)
+    sender = CallbackSender(timeout_seconds=1, forbid_private_addresses=True)
     answer = await sender.send(url.format(port=system.port), body=b"{}", headers={})
     assert (answer.status, answer.error) == (0, "ADDRESS_FORBIDDEN")
     assert system.received == []
@@ -171,10 +171,65 @@ async def test_private_addresses_are_not_called_where_they_are_forbidden(url: st
 
 
 async def test_only_http_is_spoken() -> None:
-    sender = CallbackSender(timeout_seconds=1, concurrency=4, forbid_private_addresses=False)
+    sender = CallbackSender(timeout_seconds=1, forbid_private_addresses=False)
     answer = await sender.send("file:///etc/passwd", body=b"{}", headers={})
     assert (answer.status, answer.error) == (0, "ADDRESS_FORBIDDEN")
     await sender.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, ""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200, ""),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, ""),
+        (b"HTTP/1.0 201 Created\r\n\r\n", 201, ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", 200, ""),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", 0, "ANSWER_UNREADABLE"),
+        (b"HTTP/1.1 2xx OK\r\n\r\n", 0, "ANSWER_UNREADABLE"),
+        (b"x" * 40_000, 0, "ANSWER_UNREADABLE"),
+        (b"", 0, "ANSWER_UNREADABLE"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nshort", 0, "ANSWER_UNREADABLE"),
+    ],
+)
+async def test_whatever_the_other_side_answers_is_understood(answer: bytes, status: int, error: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sender = CallbackSender(timeout_seconds=2, forbid_private_addresses=False)
+    for _ in range(2):
+        said = await sender.send(f"http://127.0.0.1:{port}/a?b=c", body=b"", headers={})
+        assert (said.status, said.error) == (status, error)
+    await sender.close()
+    server.close()
+
+
+async def test_connections_are_kept_and_one_that_the_other_side_closed_is_made_anew() -> None:
+    connections, requests = 0, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections, requests
+        connections += 1
+        while requests < 3:
+            requests += 1
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+        requests = 0
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    sender = CallbackSender(timeout_seconds=2, forbid_private_addresses=False)
+    assert [(await sender.send(url, body=b"", headers={})).status for _ in range(6)] == [200] * 6
+    assert connections == 2
+    await sender.close()
+    server.close()
 
 
 def test_a_named_key_that_is_missing_or_no_key_stops_the_start(tmp_path: Path) -> None:
