@@ -69,9 +69,10 @@ class Relay:
         self._assigned = 0
         self._published = 0
         self._marked = 0
-        self._did_work = False
+        self.has_more = False
         self._bus_is_down = False
         never = float("-inf")
+        self._stepped_at_seconds = never
         self._role_tried_at_seconds = never
         self._bus_tried_at_seconds = never
         self._marked_at_seconds = never
@@ -92,7 +93,7 @@ class Relay:
         if session is None:
             await self._follow()
             return 0
-        if self._did_work:
+        if self._clock.monotonic_seconds() - self._stepped_at_seconds < _GATHER_SECONDS:
             await asyncio.sleep(_GATHER_SECONDS)
         try:
             fresh = await self._assign(session)
@@ -104,9 +105,9 @@ class Relay:
             if isinstance(error, psycopg.Error):
                 raise to_paycenter_error(error) or error from error
             raise
-        moved = max(len(fresh), published)
-        self._did_work = moved > 0
-        return moved
+        self._stepped_at_seconds = self._clock.monotonic_seconds()
+        self.has_more = len(fresh) == _BATCH_EVENTS or (published > 0 and self._published < self._assigned)
+        return max(len(fresh), published)
 
     async def close(self) -> None:
         """Marks what was published and gives up the role. Idempotent."""
@@ -148,7 +149,7 @@ class Relay:
         session, self._session = self._session, None
         if session is None:
             return
-        self._did_work = False
+        self.has_more = False
         _has_role.labels(self._outbox.service).set(0)
         for gauge in (_lag_rows, _lag_seconds):
             with suppress(KeyError):

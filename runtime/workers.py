@@ -55,6 +55,17 @@ class NudgedWorker(Protocol):
 
 
 @runtime_checkable
+class KnowingWorker(Protocol):
+    """A worker that knows after a step whether there is more to do; others are asked again until they do
+    nothing."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the next step is to follow at once."""
+        ...
+
+
+@runtime_checkable
 class ClosableWorker(Protocol):
     """A worker that has something to end."""
 
@@ -87,6 +98,7 @@ async def run_workers(workers: Sequence[Worker], clock: Clock, stop_event: async
 
 async def _run(worker: Worker, clock: Clock, stop_event: asyncio.Event) -> None:
     nudge = worker.nudge if isinstance(worker, NudgedWorker) else stop_event
+    knowing = worker if isinstance(worker, KnowingWorker) else None
     failures_in_row = 0
     while True:
         if nudge is not stop_event:
@@ -102,7 +114,7 @@ async def _run(worker: Worker, clock: Clock, stop_event: asyncio.Event) -> None:
             await _wait(stop_event, wait_seconds, clock)
             continue
         failures_in_row = 0
-        if done == 0:
+        if not (knowing.has_more if knowing is not None else done):
             await _wait(nudge, worker.idle_seconds, clock)
         else:
             await asyncio.sleep(0)

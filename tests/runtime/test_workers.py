@@ -111,6 +111,24 @@ async def test_a_nudge_during_a_step_is_not_lost() -> None:
     await _stop(task, stop)
 
 
+async def test_a_worker_that_knows_its_work_is_done_is_not_asked_again() -> None:
+    class Knowing(Sweeper):
+        has_more = True
+
+    worker = Knowing(lambda _step: 1, idle_seconds=3600)
+
+    def end_after_three(step: int) -> int:
+        worker.has_more = step < 3
+        return 1
+
+    worker._work = end_after_three
+    task, stop = _run(worker)
+    await eventually(lambda: worker.steps == 3)
+    await asyncio.sleep(0.02)
+    assert worker.steps == 3
+    await _stop(task, stop)
+
+
 async def test_idle_time_passes_on_the_injected_clock() -> None:
     clock = ManualClock(datetime(2026, 11, 21, tzinfo=UTC))
     worker = Sweeper(lambda _step: 0, idle_seconds=60)
