@@ -29,7 +29,7 @@ _CLOSED_ALREADY = frozenset(
 class OrderCloser(Protocol):
     """What closing asks of the channel gateway."""
 
-    async def close_order(self, payment: Payment) -> ChannelWord:
+    async def close_order(self, payment: Payment, *, try_number: int) -> ChannelWord:
         """Closes the payment's channel order; closing again is harmless."""
         ...
 
@@ -72,8 +72,10 @@ class Closing:
                 begun = await self._try_to_close(begun)
             return await self._records.finish_command(call, begun)
 
-    async def carry_out(self, payment: Payment) -> Payment:
+    async def carry_out(self, payment: Payment, *, try_number: int) -> Payment:
         """Closes at the channel what is CLOSING; an order that never reached the gateway is created first.
+
+        Each `try_number` is a request of its own: an earlier one would only be answered as it was then.
 
         Raises PaycenterError when gateway or ledger do not answer.
         """
@@ -82,7 +84,7 @@ class Closing:
             if not payment.channel_order_id or payment.state is not PaymentState.CLOSING:
                 return payment
         with span("invoke_channel"):
-            word = await self._close_at_channel(payment)
+            word = await self._close_at_channel(payment, try_number=try_number)
         return payment if word is None else await self._outcomes.apply(payment, word)
 
     async def _begin(self, payment: Payment, call: Call) -> Payment | bytes:
@@ -107,16 +109,16 @@ class Closing:
 
     async def _try_to_close(self, payment: Payment) -> Payment:
         try:
-            return await self.carry_out(payment)
+            return await self.carry_out(payment, try_number=0)
         except PaycenterError as error:
             get_logger().warning(
                 "the close goes on later", payment_id=payment.payment_id, reason=error.reason.value
             )
             return await self._records.reload(payment)
 
-    async def _close_at_channel(self, payment: Payment) -> ChannelWord | None:
+    async def _close_at_channel(self, payment: Payment, *, try_number: int) -> ChannelWord | None:
         try:
-            return await self._gateway.close_order(payment)
+            return await self._gateway.close_order(payment, try_number=try_number)
         except PaycenterError as error:
             if not is_decided(error):
                 raise

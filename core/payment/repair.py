@@ -90,7 +90,7 @@ class Repair:
                 if after.version != payment.version:
                     outcome = "moved"
                 else:
-                    await self._put_off(payment)
+                    await self._put_off(after)
             except PaycenterError as error:
                 outcome = "failed"
                 get_logger().warning(
@@ -105,7 +105,7 @@ class Repair:
         if payment.kind is PaymentKind.TRANSFER:
             return await self._transfers.carry_out(payment)
         if payment.state is PaymentState.CLOSING:
-            return await self._closing.carry_out(payment)
+            return await self._closing.carry_out(payment, try_number=payment.step_try_count + 1)
         if payment.channel_order_id or payment.state in _ASKED_ONLY:
             return await self._queries.ask(payment)
         return await self._carry_out[payment.kind](payment)

@@ -115,10 +115,10 @@ class ChannelGatewayClient:
             raise
         return word_of(response.channel_order)
 
-    async def close_order(self, payment: Payment) -> ChannelWord:
+    async def close_order(self, payment: Payment, *, try_number: int) -> ChannelWord:
         """Closes the payment's channel order; each try has an id of its own, since closing again is harmless."""
         request = pb.CloseChannelOrderRequest(
-            request_id=derive_request_id(payment.payment_id, "close", str(payment.step_try_count)),
+            request_id=derive_request_id(payment.payment_id, "close", str(try_number)),
             channel_order_id=payment.channel_order_id,
         )
         response = await answer_of(self._stub.CloseChannelOrder(request, timeout=self._call_seconds))

@@ -52,7 +52,7 @@ def settings_for_tests(database_url: str, **changes: Any) -> PaymentSettings:
     values: dict[str, Any] = {
         "database_url": database_url,
         "route_cache_seconds": 0.0,
-        "submitting_lease_seconds": 0.3,
+        "submitting_lease_seconds": 60.0,
         "repair_lease_seconds": 5.0,
         "pending_schedule_seconds": SOON,
         "unknown_schedule_seconds": (0.0,) * 4,
@@ -244,6 +244,11 @@ class Desk:
         """Steps the repair worker; returns how many payments it took up."""
         await asyncio.sleep(wait_seconds)
         return sum([await self.parts.repair.step() for _ in range(steps)])
+
+    async def let_leases_run_out(self) -> None:
+        """Time passes: whoever began something and is gone has it to himself no more."""
+        await self.write("UPDATE payment SET next_step_time = now() WHERE next_step_time IS NOT NULL")
+        await self.write("UPDATE idempotency_record SET locked_until = now() WHERE response IS NULL")
 
     async def sql(self, statement: str, **values: Any) -> list[Any]:
         """Reads past the service."""

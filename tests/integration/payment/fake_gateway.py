@@ -196,10 +196,16 @@ class FakeGateway(ChannelGatewayServicer):
         self, request: pb.CloseChannelOrderRequest, context: Any
     ) -> pb.CloseChannelOrderResponse:
         await self.faults.strike("CloseChannelOrder")
+        decided = self._decided.get(("CloseChannelOrder", request.request_id))
+        if decided is not None:
+            return pb.CloseChannelOrderResponse(channel_order=decided)
         order = next(o for o in self.orders.values() if o.channel_order_id == request.channel_order_id)
         if order.state not in (pb.CHANNEL_ORDER_STATE_SUCCEEDED, pb.CHANNEL_ORDER_STATE_CLOSED):
             state = self.next_close.pop(0) if self.next_close else pb.CHANNEL_ORDER_STATE_CLOSED
             self.move(order.payment_id, state)
+        answer = pb.ChannelOrder()
+        answer.CopyFrom(order)
+        self._decided["CloseChannelOrder", request.request_id] = answer
         await self.faults.strike_after("CloseChannelOrder")
         return pb.CloseChannelOrderResponse(channel_order=order)
 
@@ -243,13 +249,9 @@ class FakeGateway(ChannelGatewayServicer):
     ) -> pb.ChannelOrder:
         fee = 0
         if kind == pb.CHANNEL_ORDER_KIND_PAY:
-            fee = round(
-                float(self.accounts[payment_account_id].fee_ratio.value) * request.amount.minor_units
-            )
+            fee = round(float(self.accounts[payment_account_id].fee_ratio.value) * request.amount.minor_units)
         order = pb.ChannelOrder(
-            channel_order_id=new_number(
-                NumberKind.CHANNEL_ORDER, shard=shard_of_number(request.payment_id)
-            ),
+            channel_order_id=new_number(NumberKind.CHANNEL_ORDER, shard=shard_of_number(request.payment_id)),
             payment_id=request.payment_id,
             kind=kind,
             payment_account_id=payment_account_id,
@@ -260,7 +262,9 @@ class FakeGateway(ChannelGatewayServicer):
         self.orders[request.payment_id] = order
         return self.move(request.payment_id, self.next_states.pop(0) if self.next_states else default_state)
 
-    async def _once(self, method: str, request: Any, effect: Callable[[], pb.ChannelOrder]) -> pb.ChannelOrder:
+    async def _once(
+        self, method: str, request: Any, effect: Callable[[], pb.ChannelOrder]
+    ) -> pb.ChannelOrder:
         """Decides a request once; a repetition gets the answer of the first time, as the gateway does."""
         await self.faults.strike(method)
         key = (method, request.request_id)

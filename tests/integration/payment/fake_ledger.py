@@ -49,6 +49,7 @@ class FakeLedger(AccountingServicer):
         self.holds: dict[str, pb.Hold] = {}
         self.journals: dict[tuple[str, str], pb.Journal] = {}
         self.frozen: set[str] = set()
+        self.full: set[str] = set()
         self._decided: dict[tuple[str, str], tuple[bytes, Any]] = {}
 
     def journal_of(self, payment_id: str) -> pb.Journal:
@@ -183,6 +184,8 @@ class FakeLedger(AccountingServicer):
         hold = self.holds[hold_id] if hold_id else None
         for line in lines:
             assert line.account_id in self.opened, f"{line.account_id} is not open"
+            if line.account_id in self.full:
+                raise PaycenterError(Reason.BALANCE_OVERFLOW, "full")
             if line.account_id in self.frozen:
                 raise PaycenterError(Reason.ACCOUNT_STATE_INVALID, "frozen")
             if line.side == pb.ENTRY_SIDE_DEBIT and line.account_id.startswith("2"):

@@ -37,8 +37,10 @@ async def test_a_payer_who_was_faster_has_paid(desk: Desk) -> None:
 
 async def test_an_open_close_stays_closing_and_is_tried_again(desk: Desk) -> None:
     pending = await desk.recharge()
-    desk.gateway.next_close = [UNKNOWN]
+    desk.gateway.next_close = [UNKNOWN, UNKNOWN]
     assert (await desk.close(pending.payment_id)).state == pb.PAYMENT_STATE_CLOSING
+    await desk.repair()
+    assert (await desk.get(pending.payment_id)).state == pb.PAYMENT_STATE_CLOSING
     await desk.repair()
     assert (await desk.get(pending.payment_id)).state == pb.PAYMENT_STATE_CLOSED
 
@@ -66,7 +68,9 @@ async def test_what_is_paid_after_the_close_is_booked(desk: Desk) -> None:
     assert await desk.violations() == []
 
 
-async def test_a_closed_recharge_is_looked_at_for_a_while_so_that_a_lost_event_changes_nothing(desk: Desk) -> None:
+async def test_a_closed_recharge_is_looked_at_for_a_while_so_that_a_lost_event_changes_nothing(
+    desk: Desk,
+) -> None:
     pending = await desk.recharge()
     await desk.close(pending.payment_id)
     desk.gateway.move(pending.payment_id, SUCCEEDED)

@@ -22,7 +22,6 @@ from tests.integration.payment.desk import Desk
 
 SUCCEEDED = channel_pb.CHANNEL_ORDER_STATE_SUCCEEDED
 DECLINED = channel_pb.CHANNEL_ORDER_STATE_DECLINED
-LEASE_SECONDS = 0.35
 
 
 class Killed(BaseException):
@@ -72,9 +71,7 @@ async def only_payment(desk: Desk, kind: str) -> pb.Payment:
     return await desk.get(rows[0][0])
 
 
-async def test_killed_before_the_commit_nothing_happened(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_killed_before_the_commit_nothing_happened(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     request = desk.recharge_request()
     with monkeypatch.context() as fault:
         kill_before(fault, Outbox, "append")
@@ -94,7 +91,8 @@ async def test_killed_around_the_gateways_call_the_recharge_goes_on_as_one_chann
         await killed_while(desk, create_recharge(desk, request))
     assert (await only_payment(desk, "RECHARGE")).state == pb.PAYMENT_STATE_SUBMITTING
     assert await desk.repair() == 0, "the call that began it has it to itself for its lease"
-    await desk.repair(wait_seconds=LEASE_SECONDS)
+    await desk.let_leases_run_out()
+    await desk.repair()
 
     pending = await only_payment(desk, "RECHARGE")
     assert pending.state == pb.PAYMENT_STATE_PENDING
@@ -105,19 +103,34 @@ async def test_killed_around_the_gateways_call_the_recharge_goes_on_as_one_chann
     assert await desk.violations() == []
 
 
-async def test_the_caller_may_come_back_before_the_repair(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_caller_may_come_back_before_the_repair(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = desk.recharge_request()
     with monkeypatch.context() as fault:
         kill_after(fault, ChannelGatewayClient, "create_payment")
         await killed_while(desk, create_recharge(desk, request))
     error = await desk.refusal(desk.stub.CreateRecharge, request)
     assert error.reason is Reason.REQUEST_IN_PROGRESS
-    await asyncio.sleep(LEASE_SECONDS)
+    await desk.let_leases_run_out()
     answer = await desk.call(desk.stub.CreateRecharge, request)
     assert answer.payment.state == pb.PAYMENT_STATE_PENDING
     assert len(desk.gateway.orders) == 1
     assert await desk.call(desk.stub.CreateRecharge, request) == answer
     assert await desk.violations() == []
+
+
+async def test_who_comes_back_and_is_refused_below_asks_first_whether_the_order_is_there(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = desk.recharge_request()
+    with monkeypatch.context() as fault:
+        kill_after(fault, ChannelGatewayClient, "create_payment")
+        await killed_while(desk, create_recharge(desk, request))
+    await desk.let_leases_run_out()
+    desk.gateway.faults.refuse("CreateChannelPayment", Reason.PAYMENT_ACCOUNT_DISABLED)
+    answer = await desk.call(desk.stub.CreateRecharge, request)
+    assert answer.payment.state == pb.PAYMENT_STATE_PENDING
 
 
 async def test_killed_between_journal_and_record_the_payment_finds_its_journal(
@@ -153,7 +166,8 @@ async def test_a_refund_killed_around_any_step_is_paid_once(
     with monkeypatch.context() as fault:
         kill(fault, owner, method)
         await killed_while(desk, create_refund(desk, request))
-    await desk.repair(steps=2, wait_seconds=LEASE_SECONDS)
+    await desk.let_leases_run_out()
+    await desk.repair(steps=2)
 
     refund = await only_payment(desk, "REFUND")
     assert refund.state == pb.PAYMENT_STATE_SUCCEEDED
@@ -173,7 +187,8 @@ async def test_a_declined_refund_killed_around_the_release_frees_the_money_once(
     with monkeypatch.context() as fault:
         kill(fault, AccountingClient, "release_hold")
         await killed_while(desk, create_refund(desk, desk.refund_request(paid.payment_id, 4_000)))
-    await desk.repair(steps=2, wait_seconds=LEASE_SECONDS)
+    await desk.let_leases_run_out()
+    await desk.repair(steps=2)
     assert (await only_payment(desk, "REFUND")).state == pb.PAYMENT_STATE_FAILED
     assert desk.ledger.available(desk.transit) == 10_000
     assert await desk.violations() == []
@@ -188,7 +203,8 @@ async def test_a_transfer_killed_around_its_journal_is_booked_once(
     with monkeypatch.context() as fault:
         kill(fault, AccountingClient, "post_event")
         await killed_while(desk, create_transfer(desk, request))
-    await desk.repair(wait_seconds=LEASE_SECONDS)
+    await desk.let_leases_run_out()
+    await desk.repair()
     moved = await only_payment(desk, "TRANSFER")
     assert moved.state == pb.PAYMENT_STATE_SUCCEEDED
     assert moved.journal_id == desk.ledger.journal_of(moved.payment_id).journal_id
@@ -224,7 +240,9 @@ async def test_two_repair_workers_side_by_side_do_the_work_once(desk: Desk) -> N
     assert await desk.violations() == []
 
 
-async def test_an_event_that_overtakes_the_answer_of_the_call_settles_and_the_call_says_so(desk: Desk) -> None:
+async def test_an_event_that_overtakes_the_answer_of_the_call_settles_and_the_call_says_so(
+    desk: Desk,
+) -> None:
     desk.gateway.faults.slow_seconds["CreateChannelPayment"] = 0.0
     request = desk.recharge_request()
     original = ChannelGatewayClient.create_payment

@@ -106,9 +106,7 @@ async def test_the_answer_stays_what_it_was_when_the_payment_goes_on(desk: Desk)
 async def test_an_accepted_command_is_answered_also_when_the_rules_have_changed(desk: Desk) -> None:
     request = desk.recharge_request()
     first = await desk.call(desk.stub.CreateRecharge, request)
-    desk.gateway.accounts[
-        desk.payment_account_id
-    ].state = channel_pb.PAYMENT_ACCOUNT_STATE_DISABLED
+    desk.gateway.accounts[desk.payment_account_id].state = channel_pb.PAYMENT_ACCOUNT_STATE_DISABLED
     assert await desk.call(desk.stub.CreateRecharge, request) == first
     error = await desk.refusal(desk.stub.CreateRecharge, desk.recharge_request())
     assert error.reason is Reason.PAYMENT_ACCOUNT_DISABLED

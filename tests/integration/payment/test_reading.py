@@ -108,9 +108,7 @@ async def test_the_feed_is_read_by_pages_from_a_revision_on(desk: Desk) -> None:
     assert rest.events[0].event_type == pb.PAYMENT_EVENT_TYPE_PAYMENT_SUCCEEDED
     assert rest.events[0].payment == paid
     assert rest.next_revision == 6
-    others = await desk.call(
-        desk.stub.ListPaymentEvents, pb.ListPaymentEventsRequest(), tenant_id="tenant-2"
-    )
+    others = await desk.call(desk.stub.ListPaymentEvents, pb.ListPaymentEventsRequest(), tenant_id="tenant-2")
     assert (list(others.events), others.next_revision) == ([], 6)
 
 

@@ -210,6 +210,18 @@ async def test_what_the_ledger_refuses_to_book_goes_to_a_person_and_is_booked_la
     assert await desk.violations() == []
 
 
+async def test_a_refusal_that_the_ledger_keeps_does_not_stand_in_the_way_of_a_later_booking(desk: Desk) -> None:
+    desk.ledger.full.add(desk.transit)
+    desk.gateway.next_states = [SUCCEEDED]
+    reviewed = await desk.recharge()
+    assert reviewed.failure.reason == "BALANCE_OVERFLOW"
+    await desk.repair(wait_seconds=0.003)
+    desk.ledger.full.clear()
+    await desk.repair(wait_seconds=0.003)
+    assert (await desk.get(reviewed.payment_id)).state == pb.PAYMENT_STATE_SUCCEEDED
+    desk.ledger.journal_of(reviewed.payment_id)
+
+
 async def test_the_cheapest_account_that_can_is_chosen_when_none_is_named(desk: Desk) -> None:
     dear = desk.gateway.open_account(desk.merchant_id, tenant_id="tenant-1", fee_ratio="0.01")
     cheap = desk.gateway.open_account(desk.merchant_id, tenant_id="tenant-1", fee_ratio="0.002")

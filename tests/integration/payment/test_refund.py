@@ -128,7 +128,9 @@ async def test_a_channel_that_closes_a_refund_has_refused_it(desk: Desk) -> None
     assert desk.ledger.held[desk.transit] == 0
 
 
-async def test_a_silent_ledger_before_the_hold_asks_no_channel_and_the_refund_goes_on_later(desk: Desk) -> None:
+async def test_a_silent_ledger_before_the_hold_asks_no_channel_and_the_refund_goes_on_later(
+    desk: Desk,
+) -> None:
     paid = await desk.paid_recharge(10_000)
     desk.ledger.faults.be_silent("PlaceHold", times=4)
     waiting = await desk.refund(paid.payment_id, 4_000)

@@ -42,7 +42,11 @@ def yen(minor_units: int) -> money_pb2.Money:
         ({"expire_time": Timestamp(seconds=1)}, Reason.FIELD_INVALID, "expire_time"),
         ({"payer_transit": False}, Reason.FIELD_INVALID, "payer_transit"),
         ({"agreement_id": "A-9"}, Reason.AGREEMENT_NOT_FOUND, "agreement_id"),
-        ({"amount": money_pb2.Money(minor_units=1, currency_code="ZZZ")}, Reason.CURRENCY_UNSUPPORTED, "amount"),
+        (
+            {"amount": money_pb2.Money(minor_units=1, currency_code="ZZZ")},
+            Reason.CURRENCY_UNSUPPORTED,
+            "amount",
+        ),
         ({"amount": yen(1)}, Reason.CURRENCY_UNSUPPORTED, "amount.currency_code"),
         ({"payment_account_id": "K-none"}, Reason.PAYMENT_ACCOUNT_NOT_FOUND, "payment_account_id"),
         (
@@ -142,9 +146,7 @@ async def test_a_refund_is_refused_and_leaves_the_recharge_as_it_was(
     desk: Desk, changes: dict[str, Any], reason: Reason, field: str
 ) -> None:
     paid = await desk.paid_recharge(10_000)
-    error = await desk.refusal(
-        desk.stub.CreateRefund, desk.refund_request(paid.payment_id, 10, **changes)
-    )
+    error = await desk.refusal(desk.stub.CreateRefund, desk.refund_request(paid.payment_id, 10, **changes))
     assert error.reason is reason
     assert not field or field in fields_of(error)
     assert await desk.get(paid.payment_id) == paid

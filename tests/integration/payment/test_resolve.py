@@ -46,7 +46,9 @@ async def test_money_that_moved_is_booked_and_the_decision_is_kept_for_ever(desk
     assert desk.ledger.journal_of(reviewed.payment_id).journal_id == first.payment.journal_id
     assert await desk.call(desk.stub.ResolvePayment, request) == first
 
-    rows = await desk.sql("SELECT resolution, evidence, operator, caller, business_id FROM payment_resolution")
+    rows = await desk.sql(
+        "SELECT resolution, evidence, operator, caller, business_id FROM payment_resolution"
+    )
     assert [tuple(row) for row in rows] == [
         ("SUCCEEDED", "bill row 17", "lin", "transaction", desk.business_id)
     ]

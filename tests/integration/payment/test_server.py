@@ -84,7 +84,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 async def wait_until_serving(port: int, process: subprocess.Popen[bytes]) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(STARTS_WITHIN_SECONDS):
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        asyncio.timeout(STARTS_WITHIN_SECONDS),
+    ):
         health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
         while True:
             assert process.poll() is None, "the server ended"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from paycenter.channel.v1 import channel_gateway_pb2 as channel_pb
 from paycenter.payment.v1 import payment_core_pb2 as pb
 
@@ -63,14 +64,22 @@ async def test_a_payout_is_routed_when_no_account_is_named(desk: Desk) -> None:
     assert payout.payment_account_id == desk.payment_account_id
 
 
-async def test_the_channels_word_may_come_before_the_answer_of_the_call(desk: Desk) -> None:
+@pytest.mark.parametrize("state", [SUCCEEDED, DECLINED])
+async def test_the_channels_word_may_come_before_the_call_has_noted_its_hold(
+    desk: Desk, state: channel_pb.ChannelOrderState.ValueType
+) -> None:
     await desk.funded(10_000)
     desk.gateway.next_states = [ACCEPTED]
     payout = await desk.withdraw(7_000)
-    desk.gateway.move(payout.payment_id, SUCCEEDED)
+    desk.gateway.move(payout.payment_id, state)
     await desk.write("UPDATE payment SET hold_id = '', state = 'SUBMITTING' WHERE kind = 'WITHDRAWAL'")
     await desk.hear(payout.payment_id)
-    paid = await desk.get(payout.payment_id)
-    assert paid.state == pb.PAYMENT_STATE_SUCCEEDED
-    assert desk.ledger.journal_of(payout.payment_id).hold_id == paid.hold_id
+    ended = await desk.get(payout.payment_id)
+    assert ended.hold_id == payout.hold_id
     assert desk.ledger.held[desk.balance] == 0
+    if state == SUCCEEDED:
+        assert ended.state == pb.PAYMENT_STATE_SUCCEEDED
+        assert desk.ledger.journal_of(payout.payment_id).hold_id == payout.hold_id
+    else:
+        assert ended.state == pb.PAYMENT_STATE_FAILED
+        assert desk.ledger.available(desk.balance) == 10_000
