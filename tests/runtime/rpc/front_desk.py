@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -123,6 +124,16 @@ async def open_front_desk(
     )
     await server.start()
     return FrontDesk(server, desk, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))
+
+
+async def give_up_soon(front: FrontDesk, begun: asyncio.Event, *, timeout_seconds: float) -> None:
+    """Creates an order with too little patience, until one such command has begun before its caller gave up."""
+    await front.channel.channel_ready()
+    async with asyncio.timeout(30):
+        while not begun.is_set():
+            call = front.stub.CreateOrder(order_request(), metadata=from_shop(), timeout=timeout_seconds)
+            assert (await refused(call)).code == "DEADLINE_EXCEEDED"
+            await asyncio.sleep(0.05)
 
 
 class Spans(SpanProcessor):

@@ -199,7 +199,7 @@ async def test_the_health_follows_the_database(open_desk: OpenFrontDesk) -> None
     health: Any = health_pb2_grpc.HealthStub(front.channel)  # type: ignore[no-untyped-call]
 
     async def becomes(status: Any) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await health.Check(health_pb2.HealthCheckRequest(service=""))).status != status:
                 await asyncio.sleep(0.05)
 

@@ -53,7 +53,7 @@ async def test_a_watcher_gets_revisions_until_it_leaves(front: FrontDesk, log: A
 
     stream.cancel()
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await feed.closed.wait()
         while not (lines := [line for line in log() if line["event"] == "rpc"]):
             await asyncio.sleep(0.01)
