@@ -12,7 +12,7 @@ from channel_gateway.directory import AccountDirectory, OpenedAccount
 from channel_gateway.domain.decision import absence_is_proof_from
 from channel_gateway.domain.order import ChannelOrder
 from channel_gateway.domain.schedule import Schedule
-from channel_gateway.domain.vocabulary import ChannelOrderKind, Operation
+from channel_gateway.domain.vocabulary import ChannelOrderKind, Operation, OutcomeSafety
 from channel_gateway.secret_box import SecretBox
 from channel_gateway.settings import ChannelGatewaySettings
 from channel_gateway.switches import Switches
@@ -48,10 +48,16 @@ class GatewayParts:
         self, account: OpenedAccount, order: ChannelOrder, *, step_count: int = 0
     ) -> timedelta | None:
         """Returns the wait before the order is looked at again, None when it needs no further look."""
-        watched_until = self.watched_until(account, order) if account.appears_when_opened(order) else None
+        watched_until = self.watched_until(account, order) if _may_still_appear(account, order) else None
         return self.schedule.delay(
             order, step_count=step_count, now=self.clock.now(), watched_until=watched_until
         )
+
+
+def _may_still_appear(account: OpenedAccount, order: ChannelOrder) -> bool:
+    """Whether the channel closed nothing because it did not know the payment, which its payer can still open."""
+    never_seen = order.failure is not None and order.failure.outcome_safety is OutcomeSafety.NOT_SENT
+    return never_seen and account.appears_when_opened(order)
 
 
 _OPERATIONS = {

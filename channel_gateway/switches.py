@@ -3,6 +3,7 @@ set in another within the cache's seconds."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from channel_gateway.domain.vocabulary import Operation
@@ -20,6 +21,7 @@ class Switches:
         self._cache_seconds = cache_seconds
         self._known: Mapping[tuple[str, str], bool] = {}
         self._read_at: float | None = None
+        self._reading = asyncio.Lock()
 
     async def lets_out(self, channel: str, operation: Operation) -> bool:
         """Tells whether calls of an operation may go out to a channel."""
@@ -35,9 +37,16 @@ class Switches:
         self._read_at = None
 
     async def _current(self) -> Mapping[tuple[str, str], bool]:
-        now = self._clock.monotonic_seconds()
-        if self._read_at is None or now - self._read_at >= self._cache_seconds:
-            self._read_at = now
-            async with self._database.read() as connection:
-                self._known = await store.list_switches(connection)
+        if self._is_fresh():
+            return self._known
+        async with self._reading:
+            if not self._is_fresh():
+                asked_at = self._clock.monotonic_seconds()
+                async with self._database.read() as connection:
+                    self._known = await store.list_switches(connection)
+                self._read_at = asked_at
         return self._known
+
+    def _is_fresh(self) -> bool:
+        now = self._clock.monotonic_seconds()
+        return self._read_at is not None and now - self._read_at < self._cache_seconds

@@ -25,6 +25,8 @@ class Standing(StrEnum):
     """Closed at the channel, unpaid."""
     NOT_FOUND = "NOT_FOUND"
     """The channel knows no such number."""
+    CONTRADICTED = "CONTRADICTED"
+    """The channel reports something that does not fit what was asked; a person has to look at it."""
     NOT_SENT = "NOT_SENT"
     """The request did not reach the channel."""
     UNKNOWN = "UNKNOWN"
@@ -64,6 +66,14 @@ def not_sent(reason: FailureReason, message: str) -> ChannelAnswer:
     """Builds the answer for a request that provably did not reach the channel."""
     failure = Failure(reason, "", message, OutcomeSafety.NOT_SENT)
     return ChannelAnswer(standing=Standing.NOT_SENT, failure=failure)
+
+
+def contradicted(message: str, *, channel_code: str = "", channel_transaction_id: str = "") -> ChannelAnswer:
+    """Builds the answer for a report that does not fit what was asked."""
+    failure = Failure(FailureReason.MISMATCH, channel_code, message, OutcomeSafety.MAYBE_SENT)
+    return ChannelAnswer(
+        standing=Standing.CONTRADICTED, channel_transaction_id=channel_transaction_id, failure=failure
+    )
 
 
 def no_answer(message: str, *, channel_code: str = "") -> ChannelAnswer:

@@ -3,11 +3,11 @@ by itself never fails an order, and success counts only when the amount agrees."
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing
+from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted
 from channel_gateway.domain.order import ChannelOrder
 from channel_gateway.domain.states import Fact, next_state
 from channel_gateway.domain.vocabulary import ChannelOrderState, FailureReason, OutcomeSafety
@@ -44,6 +44,7 @@ _SEND_FACTS = {
     Standing.NOT_FOUND: Fact.DECLINED,
     Standing.NOT_SENT: Fact.NOT_SENT,
     Standing.UNKNOWN: Fact.NO_ANSWER,
+    Standing.CONTRADICTED: Fact.CONTRADICTED,
 }
 _RESEND_FACTS = {**_SEND_FACTS, Standing.NOT_SENT: Fact.NO_ANSWER, Standing.NOT_FOUND: Fact.NO_ANSWER}
 _QUERY_FACTS = {
@@ -51,6 +52,7 @@ _QUERY_FACTS = {
     Standing.SUCCEEDED: Fact.SUCCEEDED,
     Standing.DECLINED: Fact.DECLINED,
     Standing.CLOSED: Fact.CLOSED,
+    Standing.CONTRADICTED: Fact.CONTRADICTED,
 }
 _CLOSE_FACTS = {
     Standing.CLOSED: Fact.CLOSED,
@@ -73,7 +75,11 @@ def decide(order: ChannelOrder, question: Question, answer: ChannelAnswer) -> Ch
     """
     fact = _FACTS_BY_QUESTION[question].get(answer.standing)
     if fact is Fact.SUCCEEDED and answer.amount is not None and answer.amount != order.amount:
-        fact, answer = Fact.CONTRADICTED, _contradicted(answer)
+        fact = Fact.CONTRADICTED
+        answer = contradicted(
+            "The channel reports another amount than was asked for.",
+            channel_transaction_id=answer.channel_transaction_id,
+        )
     if fact is None and question is Question.QUERY and order.state is ChannelOrderState.SENT:
         fact = Fact.NO_ANSWER
     if fact is Fact.DECLINED and question is Question.RESEND and _is_about_first_request(answer):
@@ -123,9 +129,3 @@ def _brings_credential(order: ChannelOrder, fact: Fact, answer: ChannelAnswer) -
     """Whether a late answer gives the payer's way in to an order that a query found accepted meanwhile."""
     accepted = fact is Fact.ACCEPTED and order.state is ChannelOrderState.ACCEPTED
     return accepted and order.credential is None and answer.credential is not None
-
-
-def _contradicted(answer: ChannelAnswer) -> ChannelAnswer:
-    message = "The channel reports another amount than was asked for."
-    failure = Failure(FailureReason.MISMATCH, "", message, OutcomeSafety.MAYBE_SENT)
-    return replace(answer, standing=Standing.UNKNOWN, failure=failure, succeed_time=None)

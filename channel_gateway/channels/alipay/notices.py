@@ -65,7 +65,7 @@ def _payment(fields: Mapping[str, str]) -> NoticeContent:
             amount_text=fields.get("total_amount", ""),
             paid_text=paid_text,
         )
-    if answer.standing is Standing.UNKNOWN or (
+    if answer.standing in (Standing.UNKNOWN, Standing.CONTRADICTED) or (
         answer.standing is Standing.SUCCEEDED and answer.amount is None
     ):
         raise NoticeRefused("UNSUPPORTED")

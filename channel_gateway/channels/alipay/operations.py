@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from channel_gateway.channels.alipay.client import AlipayAnswer, AlipayClient
 from channel_gateway.channels.alipay.values import read_amount, read_instant, write_amount
 from channel_gateway.channels.protocol import PayoutAsked, RefundAsked
-from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, no_answer
+from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted, no_answer
 from channel_gateway.domain.vocabulary import FailureReason, OutcomeSafety, PayeeIdKind
 
 _OTHER_NUMBER = "answer speaks of another order"
@@ -191,7 +191,7 @@ def trade_answer(status: str, *, trade_no: str, amount_text: str, paid_text: str
                 succeed_time=read_instant(paid_text),
             )
         case "TRADE_CLOSED" if paid_text:
-            return no_answer("closed after it was paid: refunded outside of the center", channel_code=status)
+            return contradicted("Paid and wholly refunded outside of the center.", channel_code=status)
         case "TRADE_CLOSED":
             return ChannelAnswer(
                 standing=Standing.CLOSED, channel_transaction_id=trade_no, failure=_ABANDONED

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, no_answer, not_sent
+from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted, no_answer, not_sent
 from channel_gateway.domain.credential import (
     Credential,
     InAppCall,
@@ -87,6 +87,8 @@ def test_silence_and_not_found_change_nothing_known(state: State, question: Ques
         (State.SUCCEEDED, Question.NOTICE, SUCCESS, State.SUCCEEDED),
         (State.SUCCEEDED, Question.QUERY, ChannelAnswer(standing=Standing.CLOSED), State.SUCCEEDED),
         (State.DECLINED, Question.QUERY, SUCCESS, State.DECLINED),
+        (State.ACCEPTED, Question.QUERY, contradicted("refunded elsewhere"), State.UNKNOWN),
+        (State.SUCCEEDED, Question.QUERY, contradicted("refunded elsewhere"), State.SUCCEEDED),
     ],
 )
 def test_what_an_answer_means(
