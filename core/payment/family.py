@@ -11,6 +11,7 @@ from core.payment.domain.family import Family, FamilyMember, merge
 from core.payment.domain.payment import Payment
 from core.payment.records import PaymentRecords, check_tenant
 from core.payment.store import payments as store
+from runtime.context import current_scope
 from runtime.errors import PaycenterError, Reason
 
 Search = Callable[[str], Awaitable[Family | None]]
@@ -67,9 +68,11 @@ class Families:
             payments = await store.find_family(connection, business_id)
         if not payments:
             return None
-        for each in payments:
-            check_tenant(each)
-        return Family(payments[0].business_id, tuple(self._member_of(each) for each in payments))
+        tenant_id = current_scope().platform.tenant_id
+        own = [each for each in payments if each.tenant_id == tenant_id]
+        if not own:
+            check_tenant(payments[0])
+        return Family(own[0].business_id, tuple(self._member_of(each) for each in own))
 
 
 async def _complete(search: Search, found: Family | None, business_id: str) -> Family | None:

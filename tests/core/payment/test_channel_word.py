@@ -53,7 +53,9 @@ def test_a_contradiction_goes_to_a_person_and_a_refusal_stays_one() -> None:
 
 
 def test_the_failure_says_whether_money_may_have_moved_and_what_to_do() -> None:
-    declined = failure_of(word(ChannelState.DECLINED, failure_reason="PAYER_FUNDS_INSUFFICIENT"), Verdict.FAIL)
+    declined = failure_of(
+        word(ChannelState.DECLINED, failure_reason="PAYER_FUNDS_INSUFFICIENT"), Verdict.FAIL
+    )
     assert (declined.outcome_safety, declined.advice) == (
         OutcomeSafety.DECLINED,
         FailureAdvice.RETRY_OTHER_CHANNEL,
@@ -63,6 +65,9 @@ def test_the_failure_says_whether_money_may_have_moved_and_what_to_do() -> None:
     not_sent = failure_of(word(ChannelState.NOT_SENT), Verdict.FAIL)
     assert (not_sent.reason, not_sent.outcome_safety) == ("NOT_REACHED", OutcomeSafety.NOT_SENT)
     open_outcome = failure_of(word(ChannelState.UNKNOWN), Verdict.OPEN)
-    assert (open_outcome.outcome_safety, open_outcome.advice) == (OutcomeSafety.MAYBE_SENT, FailureAdvice.WAIT)
+    assert (open_outcome.outcome_safety, open_outcome.advice) == (
+        OutcomeSafety.MAYBE_SENT,
+        FailureAdvice.WAIT,
+    )
     review = failure_of(word(ChannelState.SUCCEEDED), Verdict.REVIEW)
     assert (review.reason, review.advice) == (MISMATCH, FailureAdvice.CONTACT_OPERATIONS)

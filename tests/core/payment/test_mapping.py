@@ -125,7 +125,11 @@ def test_an_event_and_a_response_hold_the_payment() -> None:
     message = pb.PaymentEvent.FromString(event.payload)
     assert message.payment == payment_to_proto(FULL)
     assert (message.event_id, message.business_id) == (event.event_id, "B-1")
-    assert (event.event_type, event.resource_id, event.resource_version) == ("PAYMENT_REVIEW_NEEDED", "P-1", 4)
+    assert (event.event_type, event.resource_id, event.resource_version) == (
+        "PAYMENT_REVIEW_NEEDED",
+        "P-1",
+        4,
+    )
     for response in (
         pb.CreateRechargeResponse,
         pb.CreateWithdrawalResponse,
@@ -140,7 +144,11 @@ def test_an_event_and_a_response_hold_the_payment() -> None:
 def test_a_family_member_survives_the_way_through_the_contract() -> None:
     member = member_of(FULL)
     assert member_from_proto(member_to_proto(member)) == member
-    assert (member.parent_number, member.external_number, member.summary) == ("A-1", "T-1", "RECHARGE QR NO_ANSWER")
+    assert (member.parent_number, member.external_number, member.summary) == (
+        "A-1",
+        "T-1",
+        "RECHARGE QR NO_ANSWER",
+    )
 
 
 def test_the_methods_of_this_release_are_those_that_it_says() -> None:

@@ -35,7 +35,9 @@ def scope_of(tenant_id: str) -> CallScope:
     return CallScope(platform, TraceContext.new(sampled=False))
 
 
-def account(number: str, fee: str = "0.006", *, channel: str = "alipay", enabled: bool = True) -> PaymentAccount:
+def account(
+    number: str, fee: str = "0.006", *, channel: str = "alipay", enabled: bool = True
+) -> PaymentAccount:
     return PaymentAccount(number, "M-1", channel, Decimal(fee), enabled)
 
 
@@ -144,9 +146,7 @@ async def test_callers_at_the_same_moment_share_one_question_and_a_refusal_is_fo
     gateway = Gateway(account("K-1"))
     gateway.error = PaycenterError(Reason.MERCHANT_NOT_FOUND, "no")
     router = routing(gateway)
-    outcomes = await asyncio.gather(
-        *(router.check_merchant("M-1") for _ in range(5)), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(router.check_merchant("M-1") for _ in range(5)), return_exceptions=True)
     assert [cast("PaycenterError", each).reason for each in outcomes] == [Reason.MERCHANT_NOT_FOUND] * 5
     assert gateway.asked == ["merchant M-1"]
     gateway.error = None

@@ -13,6 +13,7 @@ from runtime.bus import Bus
 from runtime.clock import SystemClock
 from runtime.context import use_scope
 from runtime.errors import Reason
+from runtime.ids import NumberKind, new_number
 from runtime.relay import Relay
 from tests.integration.payment.desk import Desk
 
@@ -81,6 +82,18 @@ async def test_any_number_finds_the_whole_family(desk: Desk) -> None:
 async def test_a_number_that_nobody_knows_is_not_found(desk: Desk) -> None:
     error = await desk.refusal(desk.stub.GetPaymentFamily, pb.GetPaymentFamilyRequest(number="nothing"))
     assert error.reason is Reason.NUMBER_NOT_FOUND
+
+
+async def test_a_business_id_that_two_tenants_use_shows_each_its_own(desk: Desk) -> None:
+    mine = await desk.recharge()
+    desk.merchant_id = new_number(NumberKind.MERCHANT, shard=5)
+    other_account = desk.gateway.open_account(desk.merchant_id, tenant_id="tenant-2")
+    request = desk.recharge_request(payment_account_id=other_account)
+    theirs = (await desk.call(desk.stub.CreateRecharge, request, tenant_id="tenant-2")).payment
+    request_family = pb.GetPaymentFamilyRequest(number=desk.business_id)
+    for tenant_id, payment in (("tenant-1", mine), ("tenant-2", theirs)):
+        family = await desk.call(desk.stub.GetPaymentFamily, request_family, tenant_id=tenant_id)
+        assert [m.number for m in family.members if m.service == "payment"] == [payment.payment_id]
 
 
 async def assign_revisions(desk: Desk) -> None:

@@ -210,7 +210,9 @@ async def test_what_the_ledger_refuses_to_book_goes_to_a_person_and_is_booked_la
     assert await desk.violations() == []
 
 
-async def test_a_refusal_that_the_ledger_keeps_does_not_stand_in_the_way_of_a_later_booking(desk: Desk) -> None:
+async def test_a_refusal_that_the_ledger_keeps_does_not_stand_in_the_way_of_a_later_booking(
+    desk: Desk,
+) -> None:
     desk.ledger.full.add(desk.transit)
     desk.gateway.next_states = [SUCCEEDED]
     reviewed = await desk.recharge()
