@@ -687,7 +687,7 @@ Global___Notification: _TypeAlias = Notification  # noqa: Y015
 
 @_typing.final
 class TransactionEvent(_message.Message):
-    """Tells a change of an order; the body of a bus message, a callback and a feed entry."""
+    """Tells a change of an order; the body of a bus message and of a feed entry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.type import decimal_pb2 as google_dot_type_dot_decimal__pb2
+from paycenter.options.v1 import options_pb2 as paycenter_dot_options_dot_v1_dot_options__pb2
 from paycenter.type.v1 import money_pb2 as paycenter_dot_type_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpaycenter/type/v1/party.proto\x12\x11paycenter.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/type/decimal.proto\x1a\x1dpaycenter/type/v1/money.proto\"\x8e\x01\n\x0c\x41\x63\x63ountOwner\x12\x43\n\x04kind\x18\x01 \x01(\x0e\x32#.paycenter.type.v1.AccountOwnerKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x39\n\x08owner_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9_.@-]{1,64}$R\x07ownerId\"\x97\x01\n\x05Payer\x12 \n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06userId\x12\x46\n\x10\x63hannel_payer_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18\x80\x01\x32\x12^[A-Za-z0-9_.@-]*$R\x0e\x63hannelPayerId\x12$\n\tclient_ip\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18-R\x08\x63lientIp\"\xa6\x01\n\x05Payee\x12\x34\n\x10\x63hannel_payee_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0e\x63hannelPayeeId\x12\x41\n\x07id_kind\x18\x02 \x01(\x0e\x32\x1e.paycenter.type.v1.PayeeIdKindB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06idKind\x12$\n\treal_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08realName\"\xe6\x01\n\rSplitReceiver\x12\x43\n\x08receiver\x18\x01 \x01(\x0b\x32\x1f.paycenter.type.v1.AccountOwnerB\x06\xbaH\x03\xc8\x01\x01R\x08receiver\x12\x32\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x18.paycenter.type.v1.MoneyH\x00R\x06\x61mount\x12,\n\x05ratio\x18\x03 \x01(\x0b\x32\x14.google.type.DecimalH\x00R\x05ratio\x12\x1e\n\tremainder\x18\x04 \x01(\x08H\x00R\tremainderB\x0e\n\x05share\x12\x05\xbaH\x02\x08\x01*t\n\x10\x41\x63\x63ountOwnerKind\x12\"\n\x1e\x41\x43\x43OUNT_OWNER_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41\x43\x43OUNT_OWNER_KIND_MERCHANT\x10\x01\x12\x1b\n\x17\x41\x43\x43OUNT_OWNER_KIND_USER\x10\x02*\x83\x01\n\x0bPayeeIdKind\x12\x1d\n\x19PAYEE_ID_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYEE_ID_KIND_CHANNEL_USER\x10\x01\x12\x17\n\x13PAYEE_ID_KIND_LOGIN\x10\x02\x12\x1c\n\x18PAYEE_ID_KIND_CARD_TOKEN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpaycenter/type/v1/party.proto\x12\x11paycenter.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/type/decimal.proto\x1a\"paycenter/options/v1/options.proto\x1a\x1dpaycenter/type/v1/money.proto\"\x8e\x01\n\x0c\x41\x63\x63ountOwner\x12\x43\n\x04kind\x18\x01 \x01(\x0e\x32#.paycenter.type.v1.AccountOwnerKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x39\n\x08owner_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9_.@-]{1,64}$R\x07ownerId\"\x97\x01\n\x05Payer\x12 \n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06userId\x12\x46\n\x10\x63hannel_payer_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18\x80\x01\x32\x12^[A-Za-z0-9_.@-]*$R\x0e\x63hannelPayerId\x12$\n\tclient_ip\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18-R\x08\x63lientIp\"\xaa\x01\n\x05Payee\x12\x34\n\x10\x63hannel_payee_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0e\x63hannelPayeeId\x12\x41\n\x07id_kind\x18\x02 \x01(\x0e\x32\x1e.paycenter.type.v1.PayeeIdKindB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06idKind\x12(\n\treal_name\x18\x03 \x01(\tB\x0b\xbaH\x04r\x02\x18@\xb0\xbb\x18\x01R\x08realName\"\xe6\x01\n\rSplitReceiver\x12\x43\n\x08receiver\x18\x01 \x01(\x0b\x32\x1f.paycenter.type.v1.AccountOwnerB\x06\xbaH\x03\xc8\x01\x01R\x08receiver\x12\x32\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x18.paycenter.type.v1.MoneyH\x00R\x06\x61mount\x12,\n\x05ratio\x18\x03 \x01(\x0b\x32\x14.google.type.DecimalH\x00R\x05ratio\x12\x1e\n\tremainder\x18\x04 \x01(\x08H\x00R\tremainderB\x0e\n\x05share\x12\x05\xbaH\x02\x08\x01*t\n\x10\x41\x63\x63ountOwnerKind\x12\"\n\x1e\x41\x43\x43OUNT_OWNER_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41\x43\x43OUNT_OWNER_KIND_MERCHANT\x10\x01\x12\x1b\n\x17\x41\x43\x43OUNT_OWNER_KIND_USER\x10\x02*\x83\x01\n\x0bPayeeIdKind\x12\x1d\n\x19PAYEE_ID_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPAYEE_ID_KIND_CHANNEL_USER\x10\x01\x12\x17\n\x13PAYEE_ID_KIND_LOGIN\x10\x02\x12\x1c\n\x18PAYEE_ID_KIND_CARD_TOKEN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,21 +50,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYEE'].fields_by_name['id_kind']._loaded_options = None
   _globals['_PAYEE'].fields_by_name['id_kind']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_PAYEE'].fields_by_name['real_name']._loaded_options = None
-  _globals['_PAYEE'].fields_by_name['real_name']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_PAYEE'].fields_by_name['real_name']._serialized_options = b'\272H\004r\002\030@\260\273\030\001'
   _globals['_SPLITRECEIVER'].oneofs_by_name['share']._loaded_options = None
   _globals['_SPLITRECEIVER'].oneofs_by_name['share']._serialized_options = b'\272H\002\010\001'
   _globals['_SPLITRECEIVER'].fields_by_name['receiver']._loaded_options = None
   _globals['_SPLITRECEIVER'].fields_by_name['receiver']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_ACCOUNTOWNERKIND']._serialized_start=840
-  _globals['_ACCOUNTOWNERKIND']._serialized_end=956
-  _globals['_PAYEEIDKIND']._serialized_start=959
-  _globals['_PAYEEIDKIND']._serialized_end=1090
-  _globals['_ACCOUNTOWNER']._serialized_start=140
-  _globals['_ACCOUNTOWNER']._serialized_end=282
-  _globals['_PAYER']._serialized_start=285
-  _globals['_PAYER']._serialized_end=436
-  _globals['_PAYEE']._serialized_start=439
-  _globals['_PAYEE']._serialized_end=605
-  _globals['_SPLITRECEIVER']._serialized_start=608
-  _globals['_SPLITRECEIVER']._serialized_end=838
+  _globals['_ACCOUNTOWNERKIND']._serialized_start=880
+  _globals['_ACCOUNTOWNERKIND']._serialized_end=996
+  _globals['_PAYEEIDKIND']._serialized_start=999
+  _globals['_PAYEEIDKIND']._serialized_end=1130
+  _globals['_ACCOUNTOWNER']._serialized_start=176
+  _globals['_ACCOUNTOWNER']._serialized_end=318
+  _globals['_PAYER']._serialized_start=321
+  _globals['_PAYER']._serialized_end=472
+  _globals['_PAYEE']._serialized_start=475
+  _globals['_PAYEE']._serialized_end=645
+  _globals['_SPLITRECEIVER']._serialized_start=648
+  _globals['_SPLITRECEIVER']._serialized_end=878
 # @@protoc_insertion_point(module_scope)
