@@ -23,6 +23,7 @@ from channel_gateway.store import notices as store
 from channel_gateway.store import orders as order_store
 from channel_gateway.store.notices import StoredNotice
 from channel_gateway.store.origin import origin_of_scope
+from channel_gateway.trouble import tell_trouble
 from runtime.context import CallScope, PlatformContext, TraceContext, use_scope
 from runtime.ids import NumberKind, new_number
 from runtime.logs import get_logger
@@ -62,9 +63,9 @@ class Inbox:
         notice = _notice(account, message)
         try:
             verdict = await self._settle(account, message, notice, waiting=None)
-        except Exception:  # noqa: BLE001  whatever stands in the way, the notice is kept
-            get_logger().exception(
-                "notice not applied", channel=account.record.channel, notice_id=notice.notice_id
+        except Exception as error:  # noqa: BLE001  whatever stands in the way, the notice is kept
+            tell_trouble(
+                "notice not applied", error, channel=account.record.channel, notice_id=notice.notice_id
             )
             with use_scope(_own_scope(account)):
                 async with self._parts.database.begin() as connection:
@@ -194,8 +195,8 @@ class InboxRepair:
         for waiting in due:
             try:
                 await self._inbox.settle_waiting(waiting)
-            except Exception:  # noqa: BLE001  one notice in trouble must not stop the others; its lease brings it back
-                get_logger().exception("notice not settled", notice_id=waiting.notice_id)
+            except Exception as error:  # noqa: BLE001  one in trouble must not stop the others; its lease brings it back
+                tell_trouble("notice not settled", error, notice_id=waiting.notice_id)
         return len(due)
 
 

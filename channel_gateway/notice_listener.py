@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from channel_gateway.directory import AccountDirectory
 from channel_gateway.inbox import Inbox
+from channel_gateway.trouble import tell_trouble
 from runtime.errors import Code, PaycenterError
-from runtime.logs import get_logger
 from runtime.startup import StartupError
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -77,8 +77,8 @@ def build_app(accounts: AccountDirectory, inbox: Inbox) -> Starlette:
             return PlainTextResponse("fail", status_code=413)
         try:
             verdict = await inbox.take_in(account, request.headers, body)
-        except Exception:  # noqa: BLE001  the channel repeats what was not kept
-            get_logger().exception("notice not kept", channel=account.record.channel)
+        except Exception as error:  # noqa: BLE001  the channel repeats what was not kept
+            tell_trouble("notice not kept", error, channel=account.record.channel)
             return PlainTextResponse("fail", status_code=503)
         reply = account.channel.notice_reply(accepted=verdict.is_accepted)
         return Response(reply.body, status_code=reply.status_code, media_type=reply.media_type)

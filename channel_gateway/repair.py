@@ -21,6 +21,7 @@ from channel_gateway.parts import GatewayParts
 from channel_gateway.progress import record_answer
 from channel_gateway.querying import ask_where_it_stands, paid_order_of
 from channel_gateway.store import orders as store
+from channel_gateway.trouble import tell_trouble
 from runtime.context import TraceContext, use_scope
 from runtime.logs import get_logger
 from runtime.telemetry import scope_from_stored, span
@@ -53,8 +54,8 @@ class OrderRepair:
         with use_scope(scope), span("repair channel order", kind="consumer", links=links):
             try:
                 await self._look_at(order)
-            except Exception:  # noqa: BLE001  one order in trouble must not stop the others; its lease brings it back
-                get_logger().exception("channel order not repaired", channel_order_id=order.channel_order_id)
+            except Exception as error:  # noqa: BLE001  one in trouble must not stop the others; its lease brings it back
+                tell_trouble("channel order not repaired", error, channel_order_id=order.channel_order_id)
 
     async def _look_at(self, order: ChannelOrder) -> None:
         parts = self._parts

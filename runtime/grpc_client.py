@@ -55,7 +55,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # time that one attempt to connect has
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.max_send_message_length", 1024 * 1024),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),

@@ -77,5 +77,8 @@ def channel_options(service_full_name: str) -> list[tuple[str, str | int]]:
         ("grpc.enable_retries", 1),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # A server that comes back is found within two seconds, however long it was away.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ]
