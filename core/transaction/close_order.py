@@ -105,7 +105,7 @@ async def close_attempt(parts: Parts, file: OrderFile, attempt: Attempt) -> Orde
     """
     try:
         if not attempt.payment_id:
-            file = await pay_order.send(parts, file, attempt.attempt_id, finish=pay_order.answer_for(attempt))
+            file = await pay_order.send(parts, file, attempt.attempt_id)
             attempt = file.attempt(attempt.attempt_id) or attempt
         if not attempt.payment_id or not attempt.is_open:
             return file

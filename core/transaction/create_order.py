@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy.exc import IntegrityError
 
-from core.transaction import commands, order_changes
+from core.transaction import commands, metrics, order_changes
 from core.transaction.callback_http import is_callable_url
 from core.transaction.domain.amounts import divide
 from core.transaction.domain.change import Happening
@@ -15,10 +15,11 @@ from core.transaction.domain.records import Order, OrderFile, Purpose
 from core.transaction.domain.states import EventType, OrderKind, OrderState
 from core.transaction.mapping import answers
 from core.transaction.parts import Parts
-from core.transaction.store import order_files
-from runtime.context import CallScope, current_scope, encode_platform, with_business_id
+from core.transaction.store import idempotency, order_files, order_intake
+from core.transaction.store.order_saving import Answer
+from runtime.context import CallScope, current_scope, encode_platform, mark_replayed, with_business_id
+from runtime.database import after_commit
 from runtime.errors import PaycenterError, Reason
-from runtime.idempotency import Replay
 from runtime.ids import NumberKind, new_number, shard_of_owner
 from runtime.money import CURRENCY_EXPONENTS
 from runtime.telemetry import span
@@ -36,12 +37,7 @@ async def create_order(parts: Parts, command: commands.CreateOrder) -> answers.C
         purpose = _validate(command)
     order = _new_order(parts, command, purpose, current_scope())
     with with_business_id(order.business_id), span("generate_order"):
-        try:
-            return await _take_in(parts, command, order)
-        except IntegrityError as error:
-            if order_files.broken_constraint(error) != order_files.MERCHANT_ORDER_UNIQUE:
-                raise
-        raise await _merchant_order_exists(parts, order)
+        return await _take_in(parts, command, order)
 
 
 def _validate(command: commands.CreateOrder) -> Purpose:
@@ -88,7 +84,7 @@ def _validate(command: commands.CreateOrder) -> Purpose:
 
 
 def _new_order(parts: Parts, command: commands.CreateOrder, purpose: Purpose, scope: CallScope) -> Order:
-    now = parts.clock.now()
+    now = parts.database_clock.now()
     shard = shard_of_owner(command.merchant_id)
     order_id = new_number(NumberKind.ORDER, shard=shard)
     business_id = scope.platform.business_id or order_id
@@ -117,46 +113,90 @@ def _new_order(parts: Parts, command: commands.CreateOrder, purpose: Purpose, sc
     )
 
 
-def _require_ahead(parts: Parts, order: Order) -> None:
-    """Looks at the clock only once the request is known to be new: its replay may come after the order's end."""
+def _is_ahead(parts: Parts, order: Order) -> bool:
+    """Whether the order's end lies ahead and near enough; a replay may come after it."""
+    longest = later(order.create_time, parts.order_longest_expire_seconds)
+    return order.create_time < order.expire_time <= longest
+
+
+def _not_ahead(parts: Parts, order: Order) -> PaycenterError:
     if order.expire_time <= order.create_time:
-        raise PaycenterError(
+        return PaycenterError(
             Reason.FIELD_INVALID, "The order would have expired already.", field="expire_time"
         )
-    if order.expire_time > later(order.create_time, parts.order_longest_expire_seconds):
-        raise PaycenterError(
-            Reason.FIELD_INVALID,
-            "The order would expire later than allowed.",
-            field="expire_time",
-            metadata={"longestSeconds": f"{parts.order_longest_expire_seconds:.0f}"},
-        )
+    return PaycenterError(
+        Reason.FIELD_INVALID,
+        "The order would expire later than allowed.",
+        field="expire_time",
+        metadata={"longestSeconds": f"{parts.order_longest_expire_seconds:.0f}"},
+    )
 
 
 async def _take_in(parts: Parts, command: commands.CreateOrder, order: Order) -> answers.CreateOrderResponse:
-    async with parts.database.begin() as connection:
-        claim = await parts.idempotency.claim(
+    """Writes the order; when the request id was used before, or the merchant's number is taken, finds out which."""
+    file = OrderFile(read_time=order.create_time, order=order)
+    answer = answers.order_created(file)
+    is_ahead = _is_ahead(parts, order)
+    try:
+        if is_ahead and await _write(parts, command, file, answer):
+            return answer
+    except IntegrityError as error:
+        if order_intake.broken_constraint(error) != order_intake.MERCHANT_ORDER_UNIQUE:
+            raise
+    replayed = await _replay(parts, command, order)
+    if replayed is not None:
+        return replayed
+    raise await _merchant_order_exists(parts, order) if is_ahead else _not_ahead(parts, order)
+
+
+async def _write(
+    parts: Parts, command: commands.CreateOrder, file: OrderFile, answer: answers.CreateOrderResponse
+) -> bool:
+    scope = current_scope()
+    happenings = (Happening(EventType.ORDER_CREATED),)
+    async with parts.database.autocommit() as connection:
+        written = await order_intake.take_in(
             connection,
-            shard=order.shard,
-            method=METHOD,
-            request_id=command.key.request_id,
+            file,
+            events=order_changes.events_of(parts, file, answer.order, happenings),
+            origin=(scope.trace.format(), encode_platform(scope.platform)),
+            answer=Answer(
+                caller=scope.platform.caller_service,
+                method=METHOD,
+                request_id=command.key.request_id,
+                response=answers.pack(answer),
+            ),
             fingerprint=command.key.fingerprint,
-            resource_id=order.order_id,
         )
-        if isinstance(claim, Replay):
-            return answers.unpack(answers.CreateOrderResponse, claim.response)
-        _require_ahead(parts, order)
-        created = await order_files.insert_order(connection, order)
-        file = OrderFile(read_time=created, order=replace(order, create_time=created, update_time=created))
-        await order_changes.tell(parts, connection, file, (Happening(EventType.ORDER_CREATED),))
-        answer = answers.order_created(file)
-        await parts.idempotency.complete(
+        after_commit(connection, parts.outbox.nudge.set)
+    if written:
+        metrics.order_events.labels(EventType.ORDER_CREATED.value).inc()
+    return written
+
+
+async def _replay(
+    parts: Parts, command: commands.CreateOrder, order: Order
+) -> answers.CreateOrderResponse | None:
+    """Returns what the same request was answered before, or None when it is new."""
+    async with parts.database.read() as connection:
+        asked = await idempotency.find(
             connection,
             shard=order.shard,
+            caller=current_scope().platform.caller_service,
             method=METHOD,
             request_id=command.key.request_id,
-            response=answers.pack(answer),
         )
-    return answer
+    if asked is None:
+        return None
+    if asked.fingerprint != command.key.fingerprint:
+        raise PaycenterError(
+            Reason.IDEMPOTENCY_KEY_REUSED,
+            "The request_id was used for another request.",
+            field="request_id",
+            metadata={"requestId": command.key.request_id},
+        )
+    mark_replayed()
+    return answers.unpack(answers.CreateOrderResponse, asked.response)
 
 
 async def _merchant_order_exists(parts: Parts, order: Order) -> PaycenterError:

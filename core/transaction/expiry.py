@@ -14,12 +14,15 @@ from runtime.telemetry import span
 
 
 async def take_up(parts: Parts, work: DueWork) -> None:
-    """Expires a due order, or goes on closing one that is; harmless to repeat."""
+    """Expires a due order and closes its attempts; harmless to repeat.
+
+    Attempts of an order that is being closed already have waits of their own.
+    """
     with span("update_order"):
         file = await order_changes.decide(
             parts, lambda seen: _expire(parts, seen), shard=work.shard, order_id=work.order_id
         )
-    if file.order.state is OrderState.CLOSING:
+    if file.order.state is OrderState.CLOSING and work.state != OrderState.CLOSING:
         await close_order.close_attempts(parts, file)
 
 

@@ -4,15 +4,13 @@ lost."""
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from core.transaction import metrics, order_changes
 from core.transaction.access import shard_of_kind
 from core.transaction.domain import attempts
 from core.transaction.domain.change import Change
 from core.transaction.domain.records import Attempt, OrderFile, PaymentReport
 from core.transaction.domain.states import SETTLED_BY_TRANSFER_KINDS, AttemptState, PaymentKind
-from core.transaction.order_changes import Finish
+from core.transaction.order_changes import AnswerOf
 from core.transaction.parts import Parts
 from core.transaction.remote import is_refusal
 from core.transaction.store import order_files
@@ -24,12 +22,12 @@ from runtime.telemetry import span
 
 
 async def apply(
-    parts: Parts, report: PaymentReport, *, known: OrderFile | None = None, finish: Finish | None = None
+    parts: Parts, report: PaymentReport, *, known: OrderFile | None = None, answer_of: AnswerOf | None = None
 ) -> OrderFile:
     """Records what PaymentCore says of an attempt's payment and does what follows from it at once.
 
-    The winner's money is moved on to the receivers; a loser's is refunded by the worker. `finish` is written with the
-    last step. Idempotent. Raises PaycenterError(ORDER_NOT_FOUND) when the report belongs to no order.
+    The winner's money is moved on to the receivers; a loser's is refunded by the worker. The command's answer is
+    written with the last step. Idempotent. Raises PaycenterError(ORDER_NOT_FOUND) when the report belongs to no order.
     """
     attempt_id = report.transaction_number
     file = await order_changes.decide(
@@ -38,10 +36,10 @@ async def apply(
         shard=shard_of_number(attempt_id),
         order_id=report.order_id or await _order_of(parts, attempt_id),
         known=known,
-        finish=_unless_unsettled(attempt_id, finish),
+        answer_of=_unless_unsettled(attempt_id, answer_of),
     )
     if _is_unsettled(file, attempt_id):
-        return await settle(parts, file, attempt_id, finish=finish)
+        return await settle(parts, file, attempt_id, answer_of=answer_of)
     return file
 
 
@@ -68,7 +66,7 @@ def _meaning(parts: Parts, file: OrderFile, report: PaymentReport) -> Change | N
 
 
 async def settle(
-    parts: Parts, file: OrderFile, attempt_id: str, *, finish: Finish | None = None
+    parts: Parts, file: OrderFile, attempt_id: str, *, answer_of: AnswerOf | None = None
 ) -> OrderFile:
     """Moves the winner's money to the receivers and makes the order PAID; harmless to repeat.
 
@@ -83,7 +81,7 @@ async def settle(
                 get_logger().warning(
                     "transfer got no answer", attempt_id=attempt_id, reason=error.reason.value
                 )
-                return await conclude(parts, file, finish)
+                return await order_changes.answer_alone(parts, file, answer_of)
             reason = error.reason.value
             get_logger().error("transfer refused", attempt_id=attempt_id, reason=reason)
             return await _decide_on_winner(
@@ -92,13 +90,13 @@ async def settle(
                 lambda seen: attempts.settle_refused(
                     seen, _attempt_of(seen, attempt_id), reason, plan=parts.plan
                 ),
-                finish,
+                answer_of,
             )
         return await _decide_on_winner(
             parts,
             file,
             lambda seen: attempts.settle(seen, _attempt_of(seen, attempt_id), report, plan=parts.plan),
-            finish,
+            answer_of,
         )
 
 
@@ -114,7 +112,7 @@ async def _transfer(parts: Parts, file: OrderFile, attempt: Attempt) -> PaymentR
 
 
 async def _decide_on_winner(
-    parts: Parts, file: OrderFile, decision: order_changes.Decide, finish: Finish | None
+    parts: Parts, file: OrderFile, decision: order_changes.Decide, answer_of: AnswerOf | None
 ) -> OrderFile:
     with span("update_order"):
         return await order_changes.decide(
@@ -123,16 +121,8 @@ async def _decide_on_winner(
             shard=file.order.shard,
             order_id=file.order.order_id,
             known=file,
-            finish=finish,
+            answer_of=answer_of,
         )
-
-
-async def conclude(parts: Parts, file: OrderFile, finish: Finish | None) -> OrderFile:
-    """Writes `finish` alone, for a step that changed nothing."""
-    if finish is not None:
-        async with parts.database.begin() as connection:
-            await finish(connection, file)
-    return file
 
 
 def _is_unsettled(file: OrderFile, attempt_id: str) -> bool:
@@ -141,15 +131,10 @@ def _is_unsettled(file: OrderFile, attempt_id: str) -> bool:
     return attempt is not None and attempt.state is AttemptState.PAID and not attempt.transfer_payment_id
 
 
-def _unless_unsettled(attempt_id: str, finish: Finish | None) -> Finish | None:
-    if finish is None:
+def _unless_unsettled(attempt_id: str, answer_of: AnswerOf | None) -> AnswerOf | None:
+    if answer_of is None:
         return None
-
-    async def last_step(connection: AsyncConnection, file: OrderFile) -> None:
-        if not _is_unsettled(file, attempt_id):
-            await finish(connection, file)
-
-    return last_step
+    return lambda file: None if _is_unsettled(file, attempt_id) else answer_of(file)
 
 
 def _attempt_of(file: OrderFile, attempt_id: str) -> Attempt:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from core.transaction.database_clock import DatabaseClock
 from core.transaction.domain.plan import Plan
 from core.transaction.remote import PaymentCoreClient
-from runtime.clock import Clock, SystemClock
+from runtime.clock import Clock
 from runtime.database import Database
 from runtime.idempotency import Idempotency
 from runtime.outbox import Outbox
@@ -36,7 +37,8 @@ class Parts:
     idempotency: Idempotency
     payment_core: PaymentCoreClient
     plan: Plan
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock
+    database_clock: DatabaseClock
     nudges: Nudges = field(default_factory=Nudges)
     settling: set[str] = field(default_factory=set)
     order_expire_seconds: float = 900.0

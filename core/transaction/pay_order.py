@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from core.transaction import commands, order_changes, outcome
 from core.transaction.access import require_merchant, require_order_number
 from core.transaction.domain.attempts import begin_attempt, refuse_attempt
@@ -15,10 +13,11 @@ from core.transaction.domain.plan import later
 from core.transaction.domain.records import Attempt, Instruction, OrderFile
 from core.transaction.domain.states import PAYABLE_ORDER_STATES, PAYER_PAYS_KINDS, AttemptState
 from core.transaction.mapping import answers
-from core.transaction.order_changes import Finish
+from core.transaction.order_changes import AnswerOf
 from core.transaction.parts import Parts
 from core.transaction.remote import error_of, is_refusal, refusal_of
-from core.transaction.store import idempotency, order_files
+from core.transaction.store import order_files
+from core.transaction.store.order_saving import Answer
 from runtime.context import current_scope, decode_platform, encode_platform, with_business_id
 from runtime.errors import PaycenterError, Reason
 from runtime.idempotency import Replay, Resume
@@ -43,7 +42,7 @@ async def pay_order(parts: Parts, command: commands.PayOrder) -> answers.PayOrde
         return begun
     file, attempt_id = begun
     with with_business_id(file.order.business_id):
-        file = await send(parts, file, attempt_id, finish=_answer(parts, command, attempt_id))
+        file = await send(parts, file, attempt_id)
     return answers.order_being_paid(file, attempt_id)
 
 
@@ -166,19 +165,18 @@ def _new_attempt(parts: Parts, file: OrderFile, command: commands.PayOrder, atte
     )
 
 
-async def send(parts: Parts, file: OrderFile, attempt_id: str, *, finish: Finish | None) -> OrderFile:
-    """Begins the attempt's payment in PaymentCore and records what it answers; harmless to repeat.
+async def send(parts: Parts, file: OrderFile, attempt_id: str) -> OrderFile:
+    """Begins the attempt's payment in PaymentCore, records what it answers and answers the command; harmless to repeat.
 
     A refusal fails the attempt and is raised. No answer leaves everything as it is: the worker asks again.
     """
-    attempt = file.attempt(attempt_id)
-    if attempt is None:
-        raise ValueError("the order has no such attempt")
+    attempt = _attempt_of(file, attempt_id)
+    answer_of = answer_of_attempt(attempt)
     if attempt.refusal is not None:
-        await _finish_refused(parts, attempt)
+        await order_changes.answer_alone(parts, file, lambda seen: _refused(_attempt_of(seen, attempt_id)))
         raise error_of(attempt.refusal)
     if not attempt.is_open or attempt.payment_id:
-        return await outcome.conclude(parts, file, finish)
+        return await order_changes.answer_alone(parts, file, answer_of)
     try:
         report = await parts.payment_core.begin(file.order, attempt)
     except PaycenterError as error:
@@ -186,75 +184,45 @@ async def send(parts: Parts, file: OrderFile, attempt_id: str, *, finish: Finish
             get_logger().warning(
                 "payment core gave no answer", attempt_id=attempt_id, reason=error.reason.value
             )
-            return await outcome.conclude(parts, file, finish)
+            return await order_changes.answer_alone(parts, file, answer_of)
         await _refuse(parts, file, attempt_id, error)
         raise
-    return await outcome.apply(parts, report, known=file, finish=finish)
+    return await outcome.apply(parts, report, known=file, answer_of=answer_of)
 
 
 async def _refuse(parts: Parts, file: OrderFile, attempt_id: str, error: PaycenterError) -> None:
     refusal = refusal_of(error)
-
-    async def complete(connection: AsyncConnection, after: OrderFile) -> None:
-        refused = after.attempt(attempt_id)
-        if refused is not None:
-            await _store_refused(connection, refused)
-
     with span("update_order"):
         await order_changes.decide(
             parts,
-            lambda seen: refuse_attempt(seen, seen.attempt(attempt_id) or _missing(), refusal),
+            lambda seen: refuse_attempt(seen, _attempt_of(seen, attempt_id), refusal),
             shard=file.order.shard,
             order_id=file.order.order_id,
             known=file,
-            finish=complete,
+            answer_of=lambda seen: _refused(_attempt_of(seen, attempt_id)),
         )
 
 
-async def _finish_refused(parts: Parts, attempt: Attempt) -> None:
-    async with parts.database.begin() as connection:
-        await _store_refused(connection, attempt)
+def _refused(attempt: Attempt) -> Answer:
+    return _answer(attempt, decode_platform(attempt.platform).caller_service, _REFUSED)
 
 
-async def _store_refused(connection: AsyncConnection, attempt: Attempt) -> None:
-    await idempotency.complete_if_open(
-        connection,
-        shard=attempt.shard,
-        caller=decode_platform(attempt.platform).caller_service,
-        method=METHOD,
-        request_id=attempt.request_id,
-        response=_REFUSED,
-    )
+def answer_of_attempt(attempt: Attempt) -> AnswerOf:
+    """Returns how the attempt's command is answered by whoever finishes it, its caller or the repair worker."""
+
+    def answer(file: OrderFile) -> Answer:
+        packed = answers.pack(answers.order_being_paid(file, attempt.attempt_id))
+        return _answer(attempt, decode_platform(attempt.platform).caller_service, packed)
+
+    return answer
 
 
-def _answer(parts: Parts, command: commands.PayOrder, attempt_id: str) -> Finish:
-    async def complete(connection: AsyncConnection, file: OrderFile) -> None:
-        await parts.idempotency.complete(
-            connection,
-            shard=file.order.shard,
-            method=METHOD,
-            request_id=command.key.request_id,
-            response=answers.pack(answers.order_being_paid(file, attempt_id)),
-        )
-
-    return complete
+def _answer(attempt: Attempt, caller: str, response: bytes) -> Answer:
+    return Answer(caller=caller, method=METHOD, request_id=attempt.request_id, response=response)
 
 
-def answer_for(attempt: Attempt) -> Finish:
-    """Returns what the repair worker does last: it answers the attempt's command unless its caller had an answer."""
-
-    async def complete(connection: AsyncConnection, file: OrderFile) -> None:
-        await idempotency.complete_if_open(
-            connection,
-            shard=attempt.shard,
-            caller=decode_platform(attempt.platform).caller_service,
-            method=METHOD,
-            request_id=attempt.request_id,
-            response=answers.pack(answers.order_being_paid(file, attempt.attempt_id)),
-        )
-
-    return complete
-
-
-def _missing() -> Attempt:
-    raise ValueError("the order has no such attempt")
+def _attempt_of(file: OrderFile, attempt_id: str) -> Attempt:
+    attempt = file.attempt(attempt_id)
+    if attempt is None:
+        raise ValueError("the order has no such attempt")
+    return attempt

@@ -4,7 +4,6 @@ way counts as gone until it is proven not to be."""
 from __future__ import annotations
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.transaction import commands, order_changes, split_refund
 from core.transaction.access import require_merchant, require_order_number, require_tenant, shard_of_kind
@@ -13,10 +12,12 @@ from core.transaction.domain.plan import later
 from core.transaction.domain.records import Attempt, OrderFile, PaymentReport, Refund
 from core.transaction.domain.states import PaymentKind, RefundState
 from core.transaction.mapping import answers
-from core.transaction.order_changes import Finish
+from core.transaction.order_changes import AnswerOf
 from core.transaction.parts import Parts
 from core.transaction.remote import is_refusal
-from core.transaction.store import idempotency, order_files
+from core.transaction.store import order_files
+from core.transaction.store.order_intake import broken_constraint
+from core.transaction.store.order_saving import Answer
 from runtime.context import current_scope, decode_platform, encode_platform, with_business_id
 from runtime.errors import PaycenterError, Reason
 from runtime.idempotency import Replay, Resume
@@ -37,14 +38,14 @@ async def create_refund(parts: Parts, command: commands.CreateRefund) -> answers
     try:
         begun = await _record(parts, command)
     except IntegrityError as error:
-        if order_files.broken_constraint(error) != order_files.MERCHANT_REFUND_UNIQUE:
+        if broken_constraint(error) != order_files.MERCHANT_REFUND_UNIQUE:
             raise
         raise await _merchant_refund_exists(parts, command) from None
     if isinstance(begun, answers.CreateRefundResponse):
         return begun
     file, refund_id = begun
     with with_business_id(file.order.business_id):
-        file = await carry_out(parts, file, refund_id, finish=_answer(parts, command, refund_id))
+        file = await carry_out(parts, file, refund_id)
     return answers.refund_begun(file, refund_id)
 
 
@@ -104,37 +105,36 @@ def _new_refund(parts: Parts, file: OrderFile, command: commands.CreateRefund, r
     )
 
 
-async def carry_out(
-    parts: Parts, file: OrderFile, refund_id: str, *, finish: Finish | None = None
-) -> OrderFile:
-    """Sends a refund that PaymentCore has not accepted yet and records what it answers; harmless to repeat.
+async def carry_out(parts: Parts, file: OrderFile, refund_id: str) -> OrderFile:
+    """Sends a refund that PaymentCore has not accepted yet, records the answer and answers the command; repeatable.
 
     No answer leaves everything as it is: the worker asks again.
     """
     refund = _refund_of(file, refund_id)
+    answer_of = _answer_of_refund(refund)
     if refund.legs and refund.is_open:
         file = await split_refund.move_legs(parts, file, refund_id)
         refund = _refund_of(file, refund_id)
     if not refund.is_open or refund.payment_id or not split_refund.is_ready(refund):
-        return await _conclude(parts, file, finish)
+        return await order_changes.answer_alone(parts, file, answer_of)
     try:
         report = await parts.payment_core.refund(file.order, _paid_attempt(file, refund), refund)
     except PaycenterError as error:
         if not is_refusal(error):
             get_logger().warning("refund got no answer", refund_id=refund_id, reason=error.reason.value)
-            return await _conclude(parts, file, finish)
+            return await order_changes.answer_alone(parts, file, answer_of)
         reason = error.reason.value
         return await _decide(
             parts,
             file,
             lambda seen: refunds.refuse_refund(seen, _refund_of(seen, refund_id), reason, plan=parts.plan),
-            finish,
+            answer_of,
         )
     return await _decide(
         parts,
         file,
         lambda seen: refunds.record_report(seen, _refund_of(seen, refund_id), report, plan=parts.plan),
-        finish,
+        answer_of,
     )
 
 
@@ -175,21 +175,20 @@ async def get_refund(parts: Parts, refund_id: str) -> Refund:
     return found
 
 
-def answer_for(refund: Refund) -> Finish:
-    """Returns what the repair worker does last: it answers the refund's command unless its caller had an answer."""
+def _answer_of_refund(refund: Refund) -> AnswerOf | None:
+    """Returns how the refund's command is answered by whoever finishes it, its caller or the repair worker."""
+    if not refund.request_id:
+        return None
 
-    async def complete(connection: AsyncConnection, file: OrderFile) -> None:
-        if refund.request_id:
-            await idempotency.complete_if_open(
-                connection,
-                shard=refund.shard,
-                caller=decode_platform(refund.platform).caller_service,
-                method=METHOD,
-                request_id=refund.request_id,
-                response=answers.pack(answers.refund_begun(file, refund.refund_id)),
-            )
+    def answer(file: OrderFile) -> Answer:
+        return Answer(
+            caller=decode_platform(refund.platform).caller_service,
+            method=METHOD,
+            request_id=refund.request_id,
+            response=answers.pack(answers.refund_begun(file, refund.refund_id)),
+        )
 
-    return complete
+    return answer
 
 
 def refund_not_found(refund_id: str) -> PaycenterError:
@@ -203,7 +202,7 @@ def refund_not_found(refund_id: str) -> PaycenterError:
 
 
 async def _decide(
-    parts: Parts, file: OrderFile, decision: order_changes.Decide, finish: Finish | None
+    parts: Parts, file: OrderFile, decision: order_changes.Decide, answer_of: AnswerOf | None
 ) -> OrderFile:
     with span("update_order"):
         return await order_changes.decide(
@@ -212,28 +211,8 @@ async def _decide(
             shard=file.order.shard,
             order_id=file.order.order_id,
             known=file,
-            finish=finish,
+            answer_of=answer_of,
         )
-
-
-async def _conclude(parts: Parts, file: OrderFile, finish: Finish | None) -> OrderFile:
-    if finish is not None:
-        async with parts.database.begin() as connection:
-            await finish(connection, file)
-    return file
-
-
-def _answer(parts: Parts, command: commands.CreateRefund, refund_id: str) -> Finish:
-    async def complete(connection: AsyncConnection, file: OrderFile) -> None:
-        await parts.idempotency.complete(
-            connection,
-            shard=file.order.shard,
-            method=METHOD,
-            request_id=command.key.request_id,
-            response=answers.pack(answers.refund_begun(file, refund_id)),
-        )
-
-    return complete
 
 
 def _refund_of(file: OrderFile, refund_id: str) -> Refund:

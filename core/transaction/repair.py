@@ -100,11 +100,11 @@ async def take_up_attempt(parts: Parts, work: DueWork) -> None:
     if attempt is None or not (attempt.is_open or attempt.state is AttemptState.CLOSED):
         return
     if file.order.winning_attempt_id == attempt.attempt_id:
-        await outcome.settle(parts, file, attempt.attempt_id, finish=pay_order.answer_for(attempt))
+        await outcome.settle(parts, file, attempt.attempt_id, answer_of=pay_order.answer_of_attempt(attempt))
     elif attempt.is_open and (attempt.state is AttemptState.CLOSING or is_unwanted(file.order)):
         await close_order.close_attempt(parts, file, attempt)
     elif attempt.is_open and not attempt.payment_id:
-        await pay_order.send(parts, file, attempt.attempt_id, finish=pay_order.answer_for(attempt))
+        await pay_order.send(parts, file, attempt.attempt_id)
     else:
         report = await parts.payment_core.query(attempt.payment_id)
         await outcome.apply(parts, report, known=file)
@@ -119,7 +119,7 @@ async def take_up_refund(parts: Parts, work: DueWork) -> None:
     if found.payment_id and are_ready(found):
         await refund.apply(parts, await parts.payment_core.query(found.payment_id))
     else:
-        await refund.carry_out(parts, file, found.refund_id, finish=refund.answer_for(found))
+        await refund.carry_out(parts, file, found.refund_id)
 
 
 async def _read(parts: Parts, work: DueWork) -> OrderFile:

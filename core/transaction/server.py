@@ -11,10 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from core.transaction.api import SERVICE_NAME, TransactionCoreApi, add_to_server
 from core.transaction.callback_http import CallbackSender
 from core.transaction.callback_signing import load_signer
+from core.transaction.database_clock import DatabaseClock
 from core.transaction.notification import DeliveryRules, DeliveryWorker
 from core.transaction.parts import Parts
 from core.transaction.remote import PaymentCoreClient
 from core.transaction.settings import TransactionSettings
+from core.transaction.store.order_intake import read_clock
 from core.transaction.store.tables import idempotency_record, outbox_event
 from core.transaction.workers import build_workers
 from runtime.bus import Bus
@@ -61,9 +63,12 @@ async def wire(settings: TransactionSettings, resources: AsyncExitStack) -> Wiri
         payment_core=PaymentCoreClient(channel, call_timeout_seconds=settings.payment_timeout_seconds),
         plan=settings.plan(),
         clock=clock,
+        database_clock=DatabaseClock(clock),
         order_expire_seconds=settings.order_expire_seconds,
         order_longest_expire_seconds=settings.order_longest_expire_seconds,
     )
+    async with database.read() as connection:
+        parts.database_clock.observe(await read_clock(connection))
     bus = await Bus.connect(settings.nats_url, name=NAME)
     resources.push_async_callback(bus.close)
     relay = Relay(database, parts.outbox, bus, clock)

@@ -8,12 +8,12 @@ from core.transaction.parts import Parts
 from core.transaction.payment_events import payment_consumer
 from core.transaction.repair import repair_workers
 from core.transaction.settings import TransactionSettings
-
-PURGE_EVERY_SECONDS = 300.0
 from runtime.bus import Bus
 from runtime.clock import Clock
 from runtime.relay import Relay
 from runtime.workers import Worker
+
+PURGE_EVERY_SECONDS = 300.0
 
 
 class RequestIdPurge:

@@ -10,7 +10,8 @@ from google.protobuf import json_format
 from paycenter.transaction.v1 import transaction_core_pb2 as transaction
 from paycenter.type.v1 import credential_pb2, family_pb2, money_pb2
 
-from core.transaction.domain.records import Attempt, Notification, Order, OrderFile, Refund
+from core.transaction.domain import records
+from core.transaction.domain.records import Attempt, Notification, OrderFile, Refund
 from core.transaction.domain.states import EventType
 from core.transaction.mapping import enums
 from runtime.money import Money
@@ -19,6 +20,7 @@ from runtime.wire import money_to_proto, timestamp_from_datetime
 _TRACE_ID = slice(3, 35)
 
 FamilyMember = family_pb2.FamilyMember
+Order = transaction.Order
 
 
 def order_to_proto(file: OrderFile) -> transaction.Order:
@@ -29,7 +31,7 @@ def order_to_proto(file: OrderFile) -> transaction.Order:
     return shown
 
 
-def bare_order_to_proto(order: Order) -> transaction.Order:
+def bare_order_to_proto(order: records.Order) -> transaction.Order:
     """Shows an order without attempts and refunds, as lists do."""
     currency_code = order.amount.currency_code
     shown = transaction.Order(
@@ -233,7 +235,7 @@ def _member(
     state: str,
     amount: Money | None,
     external_number: str,
-    stored: Order | Attempt | Refund | Notification,
+    stored: records.Order | Attempt | Refund | Notification,
 ) -> family_pb2.FamilyMember:
     return family_pb2.FamilyMember(
         service="transaction",

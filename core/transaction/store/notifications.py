@@ -17,7 +17,6 @@ from core.transaction.store.tables import notification
 LOOK_AHEAD = 1000
 """How many due notifications one claim looks at, so that those of one slow host do not hide the others for long."""
 
-_INSERT = sa.insert(notification).values(next_attempt_time=sa.func.now())
 
 _due = (
     sa.select(
@@ -117,34 +116,6 @@ _MAKE_DUE = (
     )
     .returning(notification)
 )
-
-
-async def insert(connection: AsyncConnection, fresh: Sequence[Notification]) -> None:
-    """Stores notifications that are due at once."""
-    await connection.execute(
-        _INSERT,
-        [
-            {
-                "shard": one.shard,
-                "notification_id": one.notification_id,
-                "order_id": one.order_id,
-                "tenant_id": one.tenant_id,
-                "event_type": one.event_type.value,
-                "url": one.url,
-                "host": one.host,
-                "body": one.body,
-                "state": one.state.value,
-                "attempts": 0,
-                "schedule_position": 0,
-                "last_status": 0,
-                "version": 1,
-                "business_id": one.business_id,
-                "traceparent": one.traceparent,
-                "platform": one.platform,
-            }
-            for one in fresh
-        ],
-    )
 
 
 async def claim(

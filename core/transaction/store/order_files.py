@@ -1,26 +1,21 @@
-"""Takes orders in and reads them with their attempts and refunds. Invariant: every statement leads with the shard."""
+"""Reads orders with their attempts and refunds. Invariant: every statement leads with the shard."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.transaction.domain.records import Order, OrderFile, Refund
+from core.transaction.domain.records import OrderFile, Refund
 from core.transaction.store import rows
 from core.transaction.store.tables import attempt, orders, refund
 
-MERCHANT_ORDER_UNIQUE = "uq_orders_merchant_order"
 MERCHANT_REFUND_UNIQUE = "uq_refund_merchant_refund"
 
 _NOW = sa.func.clock_timestamp()
 
-
-_INSERT_ORDER = sa.insert(orders).returning(orders.c.create_time)
 
 _BY_KEY = sa.and_(orders.c.shard == sa.bindparam("k_shard"), orders.c.order_id == sa.bindparam("k_order_id"))
 _READ_ORDER = sa.select(orders, _NOW.label("read_time")).where(_BY_KEY)
@@ -74,12 +69,6 @@ class PaymentSeen:
     state: str
     payment_id: str
     payment_version: int
-
-
-async def insert_order(connection: AsyncConnection, order: Order) -> datetime:
-    """Stores a new order and returns its instant of creation; IntegrityError when the merchant's number is taken."""
-    created: datetime = (await connection.execute(_INSERT_ORDER, rows.order_values(order))).scalar_one()
-    return created
 
 
 async def read_file(
@@ -156,9 +145,3 @@ async def read_refund(connection: AsyncConnection, *, shard: int, refund_id: str
     """Reads one refund."""
     row = (await connection.execute(_FIND_REFUND, {"shard": shard, "refund_id": refund_id})).one_or_none()
     return rows.refund_from_row(row) if row is not None else None
-
-
-def broken_constraint(error: IntegrityError) -> str:
-    """Returns the name of the constraint or index that a statement broke; empty when the database named none."""
-    diagnostics = getattr(error.orig, "diag", None)
-    return getattr(diagnostics, "constraint_name", None) or ""

@@ -3,36 +3,68 @@ in `attempt.instruction` only and leaves it with the first answer of PaymentCore
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from core.transaction.domain.records import (
-    Attempt,
-    Instruction,
-    Leg,
-    Notification,
-    Order,
-    Owner,
-    Payee,
-    Purpose,
-    Refund,
-    Refusal,
-    Share,
-)
+from core.transaction.domain.records import Attempt, Instruction, Notification, Order, Refund
 from core.transaction.domain.states import (
     AttemptState,
     EventType,
-    LegState,
     NotificationState,
     OrderKind,
     OrderState,
     RefundState,
 )
-from runtime.errors import FieldViolation
+from core.transaction.store import json_columns
 from runtime.money import Money
 
 Row = Any
 Values = dict[str, Any]
+
+ORDER_CHANGES = (
+    "state",
+    "paid_minor_units",
+    "refunded_minor_units",
+    "refunding_minor_units",
+    "winning_attempt_id",
+    "closing_to",
+    "attempt_count",
+    "refund_count",
+    "pay_time",
+    "step_try_count",
+    "next_step_time",
+)
+"""Columns of an order that a decision may change, beside version and time."""
+ATTEMPT_CHANGES = (
+    "state",
+    "instruction",
+    "payment_account_id",
+    "payment_id",
+    "payment_version",
+    "transfer_payment_id",
+    "transfer_round",
+    "channel_order_id",
+    "channel_transaction_id",
+    "credential",
+    "failure_reason",
+    "channel_code",
+    "refusal",
+    "step_try_count",
+    "next_step_time",
+)
+"""Columns of an attempt that a decision may change, beside version and time."""
+REFUND_CHANGES = (
+    "state",
+    "payment_id",
+    "payment_version",
+    "round_number",
+    "legs",
+    "failure_reason",
+    "channel_code",
+    "succeed_time",
+    "step_try_count",
+    "next_step_time",
+)
+"""Columns of a refund that a decision may change, beside version and time."""
 
 
 def order_values(order: Order) -> Values:
@@ -48,7 +80,7 @@ def order_values(order: Order) -> Values:
         "amount_minor_units": order.amount.minor_units,
         "currency_code": order.amount.currency_code,
         "subject": order.subject,
-        "purpose": _purpose_to_json(order.purpose),
+        "purpose": json_columns.purpose_to_json(order.purpose),
         "notify_url": order.notify_url,
         "annotations": dict(order.annotations),
         "expire_time": order.expire_time,
@@ -93,7 +125,7 @@ def order_from_row(row: Row) -> Order:
         refunded_minor_units=row.refunded_minor_units,
         refunding_minor_units=row.refunding_minor_units,
         subject=row.subject,
-        purpose=_purpose_from_json(row.purpose),
+        purpose=json_columns.purpose_from_json(row.purpose),
         notify_url=row.notify_url,
         annotations=row.annotations,
         winning_attempt_id=row.winning_attempt_id,
@@ -132,7 +164,7 @@ def attempt_changes(attempt: Attempt) -> Values:
     """Returns the columns of an attempt that a change may touch, without version and times."""
     return {
         "state": attempt.state.value,
-        "instruction": _instruction_to_json(attempt.instruction),
+        "instruction": json_columns.instruction_to_json(attempt.instruction),
         "payment_account_id": attempt.payment_account_id,
         "payment_id": attempt.payment_id,
         "payment_version": attempt.payment_version,
@@ -143,7 +175,7 @@ def attempt_changes(attempt: Attempt) -> Values:
         "credential": attempt.credential,
         "failure_reason": attempt.failure_reason,
         "channel_code": attempt.channel_code,
-        "refusal": _refusal_to_json(attempt.refusal),
+        "refusal": json_columns.refusal_to_json(attempt.refusal),
         "step_try_count": attempt.step_try_count,
         "next_step_time": attempt.next_step_time,
     }
@@ -168,7 +200,7 @@ def attempt_from_row(row: Row) -> Attempt:
         credential=row.credential,
         failure_reason=row.failure_reason,
         channel_code=row.channel_code,
-        refusal=_refusal_from_json(row.refusal),
+        refusal=json_columns.refusal_from_json(row.refusal),
         step_try_count=row.step_try_count,
         next_step_time=row.next_step_time,
         business_id=row.business_id,
@@ -209,7 +241,7 @@ def refund_changes(refund: Refund) -> Values:
         "payment_id": refund.payment_id,
         "payment_version": refund.payment_version,
         "round_number": refund.round_number,
-        "legs": [_leg_to_json(leg) for leg in refund.legs],
+        "legs": [json_columns.leg_to_json(leg) for leg in refund.legs],
         "failure_reason": refund.failure_reason,
         "channel_code": refund.channel_code,
         "succeed_time": refund.succeed_time,
@@ -236,7 +268,7 @@ def refund_from_row(row: Row) -> Refund:
         payment_id=row.payment_id,
         payment_version=row.payment_version,
         round_number=row.round_number,
-        legs=tuple(_leg_from_json(leg) for leg in row.legs),
+        legs=tuple(json_columns.leg_from_json(leg) for leg in row.legs),
         failure_reason=row.failure_reason,
         channel_code=row.channel_code,
         succeed_time=row.succeed_time,
@@ -248,6 +280,30 @@ def refund_from_row(row: Row) -> Refund:
         create_time=row.create_time,
         update_time=row.update_time,
     )
+
+
+def notification_values(one: Notification) -> Values:
+    """Returns the columns of a new notification, without its times."""
+    return {
+        "shard": one.shard,
+        "notification_id": one.notification_id,
+        "order_id": one.order_id,
+        "tenant_id": one.tenant_id,
+        "event_type": one.event_type.value,
+        "url": one.url,
+        "host": one.host,
+        "body": one.body,
+        "state": one.state.value,
+        "attempts": one.try_count,
+        "schedule_position": one.schedule_position,
+        "last_status": one.last_status,
+        "next_attempt_time": one.next_attempt_time,
+        "deliver_time": one.deliver_time,
+        "version": one.version,
+        "business_id": one.business_id,
+        "traceparent": one.traceparent,
+        "platform": one.platform,
+    }
 
 
 def notification_from_row(row: Row) -> Notification:
@@ -273,108 +329,4 @@ def notification_from_row(row: Row) -> Notification:
         platform=row.platform,
         create_time=row.create_time,
         update_time=row.update_time,
-    )
-
-
-def _owner_to_json(owner: Owner | None) -> Values | None:
-    return None if owner is None else {"kind": owner.kind, "owner_id": owner.owner_id}
-
-
-def _owner_from_json(value: Mapping[str, str] | None) -> Owner | None:
-    return None if value is None else Owner(kind=value["kind"], owner_id=value["owner_id"])
-
-
-def _purpose_to_json(purpose: Purpose) -> Values:
-    found: Values = {}
-    for name in ("balance_owner", "source_owner", "destination_owner"):
-        owner = _owner_to_json(getattr(purpose, name))
-        if owner is not None:
-            found[name] = owner
-    if purpose.payee is not None:
-        payee = purpose.payee
-        found["payee"] = {
-            "channel_payee_id": payee.channel_payee_id,
-            "id_kind": payee.id_kind,
-            "real_name": payee.real_name,
-        }
-    if purpose.shares:
-        found["shares"] = [
-            {"receiver": _owner_to_json(share.receiver), "minor_units": share.minor_units}
-            for share in purpose.shares
-        ]
-    return found
-
-
-def _purpose_from_json(value: Mapping[str, Any]) -> Purpose:
-    if not value:
-        return _NO_PURPOSE
-    payee = value.get("payee")
-    return Purpose(
-        balance_owner=_owner_from_json(value.get("balance_owner")),
-        source_owner=_owner_from_json(value.get("source_owner")),
-        destination_owner=_owner_from_json(value.get("destination_owner")),
-        payee=Payee(**payee) if payee is not None else None,
-        shares=tuple(
-            Share(receiver=Owner(**share["receiver"]), minor_units=share["minor_units"])
-            for share in value.get("shares", ())
-        ),
-    )
-
-
-_NO_PURPOSE = Purpose()
-_INSTRUCTION_FIELDS = (
-    "payment_account_id",
-    "invoke_method",
-    "payer_user_id",
-    "payer_channel_id",
-    "payer_client_ip",
-    "return_url",
-    "authorization_code",
-    "agreement_id",
-)
-
-
-def _instruction_to_json(instruction: Instruction) -> Values:
-    return {name: value for name in _INSTRUCTION_FIELDS if (value := getattr(instruction, name))}
-
-
-def _leg_to_json(leg: Leg) -> Values:
-    return {
-        "receiver": _owner_to_json(leg.receiver),
-        "minor_units": leg.minor_units,
-        "state": leg.state.value,
-        "payment_id": leg.payment_id,
-        "round_number": leg.round_number,
-    }
-
-
-def _leg_from_json(value: Mapping[str, Any]) -> Leg:
-    return Leg(
-        receiver=Owner(**value["receiver"]),
-        minor_units=value["minor_units"],
-        state=LegState(value["state"]),
-        payment_id=value["payment_id"],
-        round_number=value["round_number"],
-    )
-
-
-def _refusal_to_json(refusal: Refusal | None) -> Values | None:
-    if refusal is None:
-        return None
-    return {
-        "reason": refusal.reason,
-        "message": refusal.message,
-        "violations": [[v.field, v.description, v.rule] for v in refusal.violations],
-        "metadata": dict(refusal.metadata),
-    }
-
-
-def _refusal_from_json(value: Mapping[str, Any] | None) -> Refusal | None:
-    if value is None:
-        return None
-    return Refusal(
-        reason=value["reason"],
-        message=value["message"],
-        violations=tuple(FieldViolation(*parts) for parts in value["violations"]),
-        metadata=value["metadata"],
     )
