@@ -256,6 +256,8 @@ class AccountingApi(AccountingServicer):
     ) -> pb.ListPostingRulesResponse:
         size = _page_size(request.page_size)
         after_event_code, _, after_version = _read_token(request.page_token).partition("/")
+        if after_version and not after_version.isdecimal():
+            raise _page_token_invalid()
         async with self._books.database.read() as connection:
             found = await rules.list_rules(
                 connection,
@@ -289,17 +291,12 @@ class AccountingApi(AccountingServicer):
     async def ListAccountingEvents(
         self, request: pb.ListAccountingEventsRequest, context: Context
     ) -> pb.ListAccountingEventsResponse:
-        size = _page_size(request.page_size)
-        start = max(request.start_revision, 1)
-        async with self._books.database.read() as connection:
-            stored = await self._books.outbox.read_events(connection, after_revision=start - 1, limit=size)
-        events = []
-        for row in stored:
-            event = pb.AccountingEvent.FromString(row.payload)
-            event.revision = row.revision
-            events.append(event)
+        feed = await reading.list_events(
+            self._books, start_revision=request.start_revision, limit=_page_size(request.page_size)
+        )
         return pb.ListAccountingEventsResponse(
-            events=events, next_revision=events[-1].revision + 1 if events else start
+            events=[mapping.event_to_proto(stored) for stored in feed.events],
+            next_revision=feed.next_revision,
         )
 
     async def CheckInvariants(
@@ -344,9 +341,7 @@ def _read_token(token: str) -> str:
     try:
         return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except ValueError:
-        raise PaycenterError(
-            Reason.PAGE_TOKEN_INVALID, "the page token is malformed", field="page_token"
-        ) from None
+        raise _page_token_invalid() from None
 
 
 def _read_number_token(token: str, default: int) -> int:
@@ -354,5 +349,9 @@ def _read_number_token(token: str, default: int) -> int:
     if not key:
         return default
     if not key.isdecimal():
-        raise PaycenterError(Reason.PAGE_TOKEN_INVALID, "the page token is malformed", field="page_token")
+        raise _page_token_invalid()
     return int(key)
+
+
+def _page_token_invalid() -> PaycenterError:
+    return PaycenterError(Reason.PAGE_TOKEN_INVALID, "the page token is malformed", field="page_token")

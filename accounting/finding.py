@@ -24,6 +24,6 @@ async def find_account(connection: AsyncConnection, account_id: str) -> Account:
             field="account_id",
             resource=("account", account_id),
         )
-    if account.tenant_id != current_scope().platform.tenant_id:
+    if account.position.tenant_id != current_scope().platform.tenant_id:
         raise PaycenterError(Reason.TENANT_FORBIDDEN, "the account belongs to another tenant")
     return account

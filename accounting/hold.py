@@ -56,6 +56,8 @@ async def place_hold(
                 resource=("account", account_id),
             )
         scope = current_scope()
+        if position.tenant_id != scope.platform.tenant_id:
+            raise PaycenterError(Reason.TENANT_FORBIDDEN, "the account belongs to another tenant")
         if position.shadow is not scope.platform.shadow:
             raise PaycenterError(
                 Reason.SHADOW_MIXED,

@@ -30,7 +30,7 @@ from accounting.store.rules import StoredRule
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import NumberKind, new_number
 from runtime.money import Money
-from runtime.outbox import OutboxEvent
+from runtime.outbox import OutboxEvent, StoredEvent
 from runtime.wire import datetime_from_timestamp, money_from_proto, money_to_proto, timestamp_from_datetime
 
 SIDES: Mapping[EntrySide, pb.EntrySide.ValueType] = {
@@ -316,6 +316,13 @@ def invariant_result_to_proto(result: InvariantResult) -> invariant_pb2.Invarian
         violation_count=result.violation_count,
         examples=result.examples,
     )
+
+
+def event_to_proto(stored: StoredEvent) -> pb.AccountingEvent:
+    """Writes an event with its place in the feed."""
+    event = pb.AccountingEvent.FromString(stored.payload)
+    event.revision = stored.revision
+    return event
 
 
 def open_account_response(account: Account) -> bytes:

@@ -62,6 +62,7 @@ async def open_account(
         position = AccountPosition(
             shard=shard,
             account_id=account_id,
+            tenant_id=scope.platform.tenant_id,
             currency_code=currency_code,
             normal_side=subject.normal_side,
             state=AccountState.ACTIVE,
@@ -79,7 +80,6 @@ async def open_account(
             position,
             subject_code=subject_code,
             owner_id=owner_id,
-            tenant_id=scope.platform.tenant_id,
             business_id=scope.platform.business_id or account_id,
             traceparent=scope.trace.format(),
         )
@@ -208,7 +208,7 @@ def _check_leaf(subject: Subject | None, subject_code: str) -> None:
 
 
 def _check_same(account: Account, wanted: AccountPosition) -> None:
-    if account.tenant_id != current_scope().platform.tenant_id:
+    if account.position.tenant_id != current_scope().platform.tenant_id:
         raise PaycenterError(Reason.TENANT_FORBIDDEN, "the account belongs to another tenant")
     present = account.position
     if (present.floor, present.overdraft_minor_units, present.shadow) != (

@@ -118,6 +118,9 @@ async def post_in(
 ) -> Journal | PaycenterError:
     """Books a journal inside the caller's transaction; a refusal is returned, so that its record can be committed."""
     positions = await accounts.lock_positions(connection, [line.account_id for line in command.lines])
+    tenant_id = current_scope().platform.tenant_id
+    if any(position.tenant_id != tenant_id for position in positions.values()):
+        return PaycenterError(Reason.TENANT_FORBIDDEN, "an account belongs to another tenant")
     try:
         hold = await _lock_hold(connection, command)
         decision = posting.decide(
@@ -148,7 +151,7 @@ async def _lock_hold(connection: AsyncConnection, command: JournalCommand) -> Ho
         hold = await hold_store.get_hold(connection, shard=shard, hold_id=command.hold_id, lock=True)
     except ValueError:
         pass
-    if hold is None:
+    if hold is None or hold.tenant_id != current_scope().platform.tenant_id:
         raise PaycenterError(
             Reason.HOLD_NOT_FOUND,
             "no hold has this number",

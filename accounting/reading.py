@@ -13,9 +13,10 @@ from accounting.store import holds as hold_store
 from accounting.store.accounts import Account, TrialBalanceRow
 from accounting.store.holds import Hold
 from accounting.store.journals import Entry, Journal
-from runtime.context import current_scope
+from runtime.context import current_scope, decode_platform
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import shard_of_number
+from runtime.outbox import StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,14 @@ class Family:
     business_id: str
     journals: list[Journal]
     holds: list[Hold]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A stretch of the tenant's events and the revision to go on from."""
+
+    events: list[StoredEvent]
+    next_revision: int
 
 
 async def get_account(books: Books, account_id: str) -> Account:
@@ -123,6 +132,22 @@ async def get_family(books: Books, number: str) -> Family:
             journals=await journals.journals_of_business(connection, business_id),
             holds=await hold_store.holds_of_business(connection, business_id),
         )
+
+
+async def list_events(books: Books, *, start_revision: int, limit: int) -> Feed:
+    """Reads the tenant's events from a revision on; a page may hold fewer than `limit` though more follow.
+
+    Raises:
+        PaycenterError: REVISION_COMPACTED.
+    """
+    start = max(start_revision, 1)
+    async with books.database.read() as connection:
+        stored = await books.outbox.read_events(connection, after_revision=start - 1, limit=limit)
+    tenant_id = current_scope().platform.tenant_id
+    return Feed(
+        events=[event for event in stored if decode_platform(event.platform).tenant_id == tenant_id],
+        next_revision=stored[-1].revision + 1 if stored else start,
+    )
 
 
 async def trial_balance(books: Books, accounting_date: date | None) -> tuple[list[TrialBalanceRow], bool]:

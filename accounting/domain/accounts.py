@@ -86,6 +86,7 @@ class AccountPosition:
 
     shard: int
     account_id: str
+    tenant_id: str
     currency_code: str
     normal_side: EntrySide
     state: AccountState

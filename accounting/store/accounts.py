@@ -27,7 +27,6 @@ class Account:
 
     subject_code: str
     owner_id: str
-    tenant_id: str
     create_time: datetime
     position: AccountPosition
 
@@ -200,7 +199,6 @@ async def insert_account(
     *,
     subject_code: str,
     owner_id: str,
-    tenant_id: str,
     business_id: str,
     traceparent: str,
 ) -> bool:
@@ -218,7 +216,7 @@ async def insert_account(
             "overdraft_minor_units": position.overdraft_minor_units,
             "lowest_minor_units": position.lowest_minor_units,
             "shadow": position.shadow,
-            "tenant_id": tenant_id,
+            "tenant_id": position.tenant_id,
             "business_id": business_id,
             "traceparent": traceparent,
         },
@@ -311,6 +309,7 @@ def _position(row: Row[Any]) -> AccountPosition:
     return AccountPosition(
         shard=row.shard,
         account_id=row.account_id,
+        tenant_id=row.tenant_id,
         currency_code=row.currency_code,
         normal_side=EntrySide(row.normal_side),
         state=AccountState(row.state),
@@ -329,7 +328,6 @@ def _account(row: Row[Any]) -> Account:
     return Account(
         subject_code=row.subject_code,
         owner_id=row.owner_id,
-        tenant_id=row.tenant_id,
         create_time=row.create_time,
         position=_position(row),
     )

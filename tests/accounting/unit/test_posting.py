@@ -23,6 +23,7 @@ def position(account_id: str, balance: int = 0, **changes: object) -> AccountPos
     fields: dict[str, object] = {
         "shard": 1,
         "account_id": account_id,
+        "tenant_id": "tenant-1",
         "currency_code": "CNY",
         "normal_side": CREDIT,
         "state": AccountState.ACTIVE,

@@ -194,6 +194,34 @@ async def test_another_tenant_sees_nothing(ledger: Ledger, merchant: Merchant) -
             assert error.value.reason == "TENANT_FORBIDDEN"
 
 
+async def test_another_tenant_moves_nothing(ledger: Ledger, merchant: Merchant) -> None:
+    await merchant.has(100)
+    hold = await merchant.hold(10)
+    stranger = Caller(service="payment", tenant_id="tenant-2")
+    async with AsyncPaycenterClient(Targets(accounting=ledger.target), caller=stranger) as other:
+        for call in (
+            other.accounting.PostEvent(merchant.withdrawal(10)),
+            other.accounting.PostEvent(merchant.withdrawal(10, hold_id=hold.hold_id)),
+            other.accounting.PlaceHold(
+                pb.PlaceHoldRequest(
+                    request_id=new_request_id(),
+                    account_id=merchant.balance,
+                    amount=yuan(10),
+                    business_number="P1",
+                )
+            ),
+        ):
+            with pytest.raises(CallerRejected) as error:
+                await call
+            assert error.value.reason == "TENANT_FORBIDDEN"
+        feed = await other.accounting.ListAccountingEvents(pb.ListAccountingEventsRequest(page_size=500))
+    assert merchant.merchant_id not in str(feed)
+    own = await merchant.client.accounting.ListAccountingEvents(pb.ListAccountingEventsRequest(page_size=500))
+    assert own.events
+    account = await merchant.account(merchant.balance)
+    assert (account.balance_minor_units, account.held_minor_units) == (100, 10)
+
+
 async def test_shadow_traffic_cannot_touch_real_accounts(ledger: Ledger, merchant: Merchant) -> None:
     rehearsal = Caller(service="payment", tenant_id="tenant-1", shadow=True)
     async with AsyncPaycenterClient(Targets(accounting=ledger.target), caller=rehearsal) as shadow:
