@@ -163,6 +163,31 @@ def _recharge_is_used_or_given_back(records: Records) -> Iterator[Finding]:
         yield number, problem
 
 
+def _payment_is_known_above(records: Records) -> Iterator[Finding]:
+    settled: Counter[str] = Counter()
+    for number, payment in records.payments.items():
+        if payment["state"] != "SUCCEEDED":
+            continue
+        transaction_number = payment["transaction_number"]
+        attempt = records.attempts.get(transaction_number)
+        refund = records.refunds.get(transaction_number)
+        problem = None
+        if attempt is not None and payment["kind"] in {"RECHARGE", "TRANSFER", "WITHDRAWAL"}:
+            settled[f"{transaction_number} {payment['kind']}"] += 1
+            if settled[f"{transaction_number} {payment['kind']}"] > 1:
+                problem = f"is one of several that succeeded for {transaction_number}"
+            elif number not in {attempt["payment_id"], attempt["transfer_payment_id"]}:
+                problem = None if attempt["is_scheduled"] else f"is not named by {transaction_number}"
+        elif refund is not None and payment["kind"] == "REFUND":
+            if refund["payment_id"] != number or refund["state"] != "SUCCEEDED":
+                problem = (
+                    None
+                    if refund["is_scheduled"]
+                    else f"gave back for {transaction_number}, {refund['state']}"
+                )
+        yield number, problem
+
+
 def _business_id_is_one(records: Records) -> Iterator[Finding]:
     journals = {(each["business_number"], each["event_code"]): each for each in records.journals.values()}
     for number, payment in records.payments.items():
@@ -229,6 +254,12 @@ CHECKS: Final = (
         "Money that arrived carried an order out, or is given back, or is being worked on.",
         False,
         _recharge_is_used_or_given_back,
+    ),
+    Check(
+        "payment_is_known_above",
+        "Every succeeded payment is the one that its attempt or refund names, and at most one of its kind succeeded.",
+        False,
+        _payment_is_known_above,
     ),
     Check(
         "business_id_is_one",

@@ -16,7 +16,7 @@ Schedule = tuple[float, ...]
 class TransactionSettings(RuntimeSettings):
     """What TransactionCore reads beside the settings of every server; all waits are in seconds."""
 
-    payment_target: str = Field(default="127.0.0.1:7102", description="Address of PaymentCore (`host:port`).")
+    payment_target: str = Field(default="127.0.0.1:7002", description="Address of PaymentCore (`host:port`).")
     payment_timeout_seconds: float = Field(
         default=12.0, gt=0, le=15, description="Longest wait for one answer of PaymentCore."
     )

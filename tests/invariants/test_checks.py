@@ -52,19 +52,19 @@ def purchase() -> Records:
         "amount_minor_units": 100,
         "is_scheduled": False,
     }
-    for number, kind, amount, channel_order in (
-        ("P1", "RECHARGE", 100, "C1"),
-        ("P2", "TRANSFER", 100, ""),
-        ("P3", "REFUND", 30, "C3"),
-        ("P4", "RECHARGE", 100, "C4"),
-        ("P5", "REFUND", 100, "C5"),
+    for number, kind, amount, channel_order, transaction_number in (
+        ("P1", "RECHARGE", 100, "C1", "A1"),
+        ("P2", "TRANSFER", 100, "", "A1"),
+        ("P3", "REFUND", 30, "C3", "R1"),
+        ("P4", "RECHARGE", 100, "C4", "A2"),
+        ("P5", "REFUND", 100, "C5", "R2"),
     ):
         journal_id = f"J{number[1]}"
         records.payments[number] = money | {
             "kind": kind,
             "state": "SUCCEEDED",
             "order_id": "O1",
-            "transaction_number": "",
+            "transaction_number": transaction_number,
             "amount_minor_units": amount,
             "channel_order_id": channel_order,
             "refunded_payment_id": "",
@@ -116,6 +116,9 @@ TAMPERINGS: list[tuple[str, Tampering]] = [
     ("recharge_is_used_or_given_back", lose("refunds", "R2")),
     ("recharge_is_used_or_given_back", change("attempts", "A2", state="CLOSED")),
     ("recharge_is_used_or_given_back", change("attempts", "A2", state="SUCCEEDED")),
+    ("payment_is_known_above", change("attempts", "A1", transfer_payment_id="P9")),
+    ("payment_is_known_above", change("payments", "P4", transaction_number="A1")),
+    ("payment_is_known_above", change("refunds", "R1", state="FAILED")),
     ("business_id_is_one", change("journals", "J1", business_id="other")),
     ("business_id_is_one", change("channel_orders", "C4", business_id="other")),
 ]
