@@ -178,13 +178,9 @@ def _payment_is_known_above(records: Records) -> Iterator[Finding]:
                 problem = f"is one of several that succeeded for {transaction_number}"
             elif number not in {attempt["payment_id"], attempt["transfer_payment_id"]}:
                 problem = None if attempt["is_scheduled"] else f"is not named by {transaction_number}"
-        elif refund is not None and payment["kind"] == "REFUND":
-            if refund["payment_id"] != number or refund["state"] != "SUCCEEDED":
-                problem = (
-                    None
-                    if refund["is_scheduled"]
-                    else f"gave back for {transaction_number}, {refund['state']}"
-                )
+        elif refund is not None and payment["kind"] == "REFUND" and not refund["is_scheduled"]:
+            named = refund["payment_id"] == number and refund["state"] == "SUCCEEDED"
+            problem = None if named else (f"gave back for {transaction_number}, which is {refund['state']}")
         yield number, problem
 
 
