@@ -24,6 +24,7 @@ from core.transaction.domain.states import (
     AttemptState,
     EventType,
     OrderState,
+    PaymentKind,
     PaymentState,
     RefundState,
 )
@@ -47,11 +48,20 @@ def is_unwanted(order: Order) -> bool:
 
 
 def contradicts(attempt: Attempt, report: PaymentReport) -> bool:
-    """Whether a report says that money arrived for an attempt of which its own payment was proven to have failed."""
+    """Whether a report of money cannot be true beside what was decided of its attempt, so that a person must look.
+
+    Money arrived for an attempt whose own payment was proven to have failed, or the winner's money was moved on to
+    the receivers by a second transfer.
+    """
+    if report.state is not PaymentState.SUCCEEDED:
+        return False
+    if attempt.state is AttemptState.FAILED:
+        return attempt.payment_id == report.payment_id
     return (
-        report.state is PaymentState.SUCCEEDED
-        and attempt.state is AttemptState.FAILED
-        and attempt.payment_id == report.payment_id
+        report.kind is PaymentKind.TRANSFER
+        and attempt.state is AttemptState.SUCCEEDED
+        and bool(attempt.transfer_payment_id)
+        and attempt.transfer_payment_id != report.payment_id
     )
 
 
@@ -188,11 +198,20 @@ def _money_arrived(
     return draft.finish()
 
 
-def settle(file: OrderFile, attempt: Attempt, report: PaymentReport, *, plan: Plan) -> Change | None:
+def may_begin_transfer(attempt: Attempt, *, is_due: bool) -> bool:
+    """Whether the winner's transfer may be begun now: the first one at once, a further one only when it `is_due`."""
+    return is_due or attempt.transfer_round == 1
+
+
+def settle(
+    file: OrderFile, attempt: Attempt, report: PaymentReport, *, plan: Plan, transfer_round: int | None = None
+) -> Change | None:
     """Decides what a report on the winner's transfer to the receivers changes; None when it is old news.
 
-    SUCCEEDED makes the order PAID and sends the other open attempts to be closed. A transfer proven to have failed
-    is begun anew a few times; then a person is asked for, and it is still tried slowly.
+    `transfer_round` is the round that a call was made for when the report is its answer. SUCCEEDED makes the order
+    PAID, whichever round's transfer it was, and sends the other open attempts to be closed. Everything else counts
+    only when it is said of the present transfer: one proven to have failed is begun anew a few times; then a person
+    is asked for, and it is still tried slowly.
     """
     if file.order.winning_attempt_id != attempt.attempt_id or not attempt.is_open:
         return None
@@ -201,8 +220,10 @@ def settle(file: OrderFile, attempt: Attempt, report: PaymentReport, *, plan: Pl
         draft.set_attempt(attempt, transfer_payment_id=report.payment_id)
         _carry_out(draft, attempt)
         return draft.finish()
+    if not _is_present_transfer(attempt, report, transfer_round):
+        return None
     if report.state in (PaymentState.FAILED, PaymentState.CLOSED):
-        return settle_refused(file, attempt, report.failure_reason, plan=plan)
+        return _next_transfer(file, attempt, report.failure_reason, plan=plan)
     if attempt.transfer_payment_id == report.payment_id:
         return None
     draft.set_attempt(
@@ -214,10 +235,28 @@ def settle(file: OrderFile, attempt: Attempt, report: PaymentReport, *, plan: Pl
     return draft.finish()
 
 
-def settle_refused(file: OrderFile, attempt: Attempt, reason: str, *, plan: Plan) -> Change | None:
-    """Notes that the transfer of the winner's money was refused for good; the next try is a new transfer."""
+def _is_present_transfer(attempt: Attempt, report: PaymentReport, transfer_round: int | None) -> bool:
+    """Whether a report is of the transfer of the present round: by its number, or before that is known as an answer."""
+    if attempt.transfer_payment_id:
+        return attempt.transfer_payment_id == report.payment_id
+    return transfer_round == attempt.transfer_round
+
+
+def settle_refused(
+    file: OrderFile, attempt: Attempt, reason: str, *, plan: Plan, transfer_round: int
+) -> Change | None:
+    """Notes that the call for the transfer of `transfer_round` was refused for good; the next try is a new transfer.
+
+    None when another round has begun, or a transfer exists: that one is asked about until it is decided.
+    """
     if file.order.winning_attempt_id != attempt.attempt_id or not attempt.is_open:
         return None
+    if attempt.transfer_payment_id or attempt.transfer_round != transfer_round:
+        return None
+    return _next_transfer(file, attempt, reason, plan=plan)
+
+
+def _next_transfer(file: OrderFile, attempt: Attempt, reason: str, *, plan: Plan) -> Change:
     next_round = attempt.transfer_round + 1
     needs_person = next_round > plan.transfer_rounds
     wait = plan.review_seconds if needs_person else wait_seconds(plan.settle_seconds, attempt.transfer_round)

@@ -73,14 +73,32 @@ def begin_refund(file: OrderFile, refund: Refund) -> Change:
     return draft.finish()
 
 
-def record_report(file: OrderFile, refund: Refund, report: PaymentReport, *, plan: Plan) -> Change | None:
-    """Decides what a report of the refund's payment changes; None when it is old news. Safe in any order."""
-    if not refund.is_open or refund.payment_id not in ("", report.payment_id):
-        return None
-    if report.version < refund.payment_version or legs.are_being_undone(refund):
+def contradicts(refund: Refund, report: PaymentReport) -> bool:
+    """Whether a report says that money went back beside what was decided, so that a person must look.
+
+    It went back for a refund that was given up, or by a second payment.
+    """
+    if report.state is not PaymentState.SUCCEEDED:
+        return False
+    if refund.state is RefundState.SUCCEEDED:
+        return refund.payment_id != report.payment_id
+    return refund.state is RefundState.FAILED or legs.are_being_undone(refund)
+
+
+def record_report(
+    file: OrderFile, refund: Refund, report: PaymentReport, *, plan: Plan, round_number: int | None = None
+) -> Change | None:
+    """Decides what a report of the refund's payment changes; None when it is old news. Safe in any order.
+
+    `round_number` is the round that a call was made for when the report is its answer. SUCCEEDED counts whichever
+    round's payment it was; everything else only when it is said of the present one.
+    """
+    if not refund.is_open or legs.are_being_undone(refund):
         return None
     if report.state is PaymentState.SUCCEEDED:
         return _succeeded(file, refund, report)
+    if not _is_present_payment(refund, report, round_number) or report.version < refund.payment_version:
+        return None
     if report.state in (PaymentState.FAILED, PaymentState.CLOSED):
         return _failed(file, refund, report.failure_reason, report, plan)
     shown = _SHOWN_AS.get(report.state, RefundState.PENDING)
@@ -98,9 +116,28 @@ def record_report(file: OrderFile, refund: Refund, report: PaymentReport, *, pla
     return draft.finish()
 
 
-def refuse_refund(file: OrderFile, refund: Refund, reason: str, *, plan: Plan) -> Change | None:
-    """Notes that PaymentCore refused the refund outright: nothing was begun there."""
+def _is_present_payment(refund: Refund, report: PaymentReport, round_number: int | None) -> bool:
+    """Whether a report is of the present round's payment: by its number, or before that is known as an answer.
+
+    In the first round there is no payment of another round that it could be.
+    """
+    if refund.payment_id:
+        return refund.payment_id == report.payment_id
+    if round_number is None:
+        return refund.round_number == 1
+    return round_number == refund.round_number
+
+
+def refuse_refund(
+    file: OrderFile, refund: Refund, reason: str, *, plan: Plan, round_number: int
+) -> Change | None:
+    """Notes that PaymentCore refused the call of `round_number` outright: nothing was begun there.
+
+    None when another round has begun, or a payment exists.
+    """
     if not refund.is_open or refund.payment_id or legs.are_being_undone(refund):
+        return None
+    if refund.round_number != round_number:
         return None
     return _failed(file, refund, reason, None, plan)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -199,7 +201,9 @@ def test_a_transfer_that_keeps_failing_needs_a_person_and_is_still_tried() -> No
     seen = _after(file(order(), attempt()), report(PaymentState.SUCCEEDED))
     for _ in range(PLAN.transfer_rounds):
         own: Attempt = seen.attempts[0]
-        change = attempts.settle_refused(seen, own, "ACCOUNT_STATE_INVALID", plan=PLAN)
+        change = attempts.settle_refused(
+            seen, own, "ACCOUNT_STATE_INVALID", plan=PLAN, transfer_round=own.transfer_round
+        )
         assert change is not None
         seen = change.after(NOW)
     assert seen.attempts[0].state is AttemptState.IN_REVIEW
@@ -210,13 +214,99 @@ def test_a_transfer_that_keeps_failing_needs_a_person_and_is_still_tried() -> No
 
 
 def test_an_undecided_transfer_is_remembered_and_not_begun_anew() -> None:
-    seen = _after(
-        file(order(), attempt()),
-        report(PaymentState.SUCCEEDED),
-        report(PaymentState.UNKNOWN, kind=PaymentKind.TRANSFER, payment_id="P-t"),
-    )
+    seen = _answered(_won(), PaymentState.UNKNOWN, "P-t", 1)
     assert seen.attempts[0].transfer_payment_id == "P-t"
     assert seen.attempts[0].transfer_round == 1
+    for said in (PaymentState.UNKNOWN, PaymentState.IN_REVIEW, PaymentState.PENDING):
+        assert _hear(seen, _transfer(said, "P-t", version=9)) is None
+    own = seen.attempts[0]
+    assert attempts.settle_refused(seen, own, "PAYMENT_NOT_FOUND", plan=PLAN, transfer_round=1) is None
+
+
+def _won() -> OrderFile:
+    return _after(file(order(), attempt()), report(PaymentState.SUCCEEDED))
+
+
+def _transfer(state: PaymentState, payment_id: str, **fields: Any) -> PaymentReport:
+    return report(state, kind=PaymentKind.TRANSFER, payment_id=payment_id, **fields)
+
+
+def _answered(seen: OrderFile, state: PaymentState, payment_id: str, transfer_round: int) -> OrderFile:
+    change = attempts.settle(
+        seen, seen.attempts[0], _transfer(state, payment_id), plan=PLAN, transfer_round=transfer_round
+    )
+    return change.after(NOW) if change is not None else seen
+
+
+FAILED_ENDS = [PaymentState.FAILED, PaymentState.CLOSED]
+
+
+@pytest.mark.parametrize("state", FAILED_ENDS)
+def test_a_failed_transfer_counts_once_when_its_answer_comes_before_its_event(state: PaymentState) -> None:
+    seen = _answered(_won(), state, "P-t0", 1)
+    assert (seen.attempts[0].transfer_round, seen.attempts[0].transfer_payment_id) == (2, "")
+    assert _after(seen, _transfer(state, "P-t0"), _transfer(state, "P-t0", version=9)) is seen
+    assert _answered(seen, state, "P-t0", 1) is seen
+
+
+@pytest.mark.parametrize("state", FAILED_ENDS)
+def test_a_failed_transfer_counts_once_when_its_event_comes_before_its_answer(state: PaymentState) -> None:
+    won = _won()
+    assert _after(won, _transfer(state, "P-t0"), _transfer(state, "P-t0")) is won
+    seen = _answered(won, state, "P-t0", 1)
+    assert seen.attempts[0].transfer_round == 2
+    known = _answered(won, PaymentState.PENDING, "P-t0", 1)
+    heard = _after(known, _transfer(state, "P-t0"), _transfer(state, "P-t0"))
+    assert (heard.attempts[0].transfer_round, heard.attempts[0].transfer_payment_id) == (2, "")
+    assert _answered(heard, state, "P-t0", 1) is heard
+
+
+@pytest.mark.parametrize(
+    "state", [*FAILED_ENDS, PaymentState.PENDING, PaymentState.UNKNOWN, PaymentState.IN_REVIEW]
+)
+def test_word_of_an_earlier_transfer_does_not_touch_the_present_one(state: PaymentState) -> None:
+    second = _answered(_won(), PaymentState.FAILED, "P-t0", 1)
+    assert _answered(second, state, "P-t0", 1) is second
+    assert _hear(second, _transfer(state, "P-t0")) is None
+    under_way = _answered(second, PaymentState.UNKNOWN, "P-t1", 2)
+    assert under_way.attempts[0].transfer_payment_id == "P-t1"
+    assert _hear(under_way, _transfer(state, "P-t0")) is None
+    assert _answered(under_way, state, "P-t0", 1) is under_way
+    assert attempts.settle_refused(under_way, under_way.attempts[0], "X", plan=PLAN, transfer_round=2) is None
+
+
+def test_a_refusal_counts_only_for_the_round_it_was_said_in() -> None:
+    won = _won()
+    change = attempts.settle_refused(won, won.attempts[0], "X", plan=PLAN, transfer_round=1)
+    assert change is not None
+    second = change.after(NOW)
+    assert attempts.settle_refused(second, second.attempts[0], "X", plan=PLAN, transfer_round=1) is None
+
+
+@pytest.mark.parametrize("second_known", [False, True])
+@pytest.mark.parametrize("by_answer", [False, True])
+def test_an_earlier_transfer_that_moved_the_money_after_all_settles_the_order(
+    second_known: bool, by_answer: bool
+) -> None:
+    seen = _answered(_won(), PaymentState.FAILED, "P-t0", 1)
+    if second_known:
+        seen = _answered(seen, PaymentState.UNKNOWN, "P-t1", 2)
+    said = _transfer(PaymentState.SUCCEEDED, "P-t0")
+    after = _answered(seen, said.state, "P-t0", 1) if by_answer else _after(seen, said)
+    assert _states(after) == (OrderState.PAID, [AttemptState.SUCCEEDED])
+    assert after.attempts[0].transfer_payment_id == "P-t0"
+    assert _hear(after, said) is None
+    assert not attempts.contradicts(after.attempts[0], said)
+    assert attempts.contradicts(after.attempts[0], _transfer(PaymentState.SUCCEEDED, "P-t1"))
+
+
+def test_a_further_transfer_begins_only_when_its_wait_is_over() -> None:
+    won = _won()
+    assert attempts.may_begin_transfer(won.attempts[0], is_due=False)
+    second = _answered(won, PaymentState.FAILED, "P-t0", 1).attempts[0]
+    assert second.next_step_time == NOW + timedelta(seconds=PLAN.settle_seconds[1])
+    assert not attempts.may_begin_transfer(second, is_due=False)
+    assert attempts.may_begin_transfer(second, is_due=True)
 
 
 def test_closing_an_order_without_open_attempts_ends_it_at_once() -> None:

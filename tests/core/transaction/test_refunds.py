@@ -101,6 +101,7 @@ def test_an_automatic_refund_that_fails_is_begun_anew_until_a_person_is_needed()
             own,
             report(PaymentState.FAILED, payment_id=own.payment_id or "P-x", kind=PaymentKind.REFUND),
             plan=PLAN,
+            round_number=own.round_number,
         )
         assert change is not None
         seen = change.after(NOW)
@@ -108,6 +109,63 @@ def test_an_automatic_refund_that_fails_is_begun_anew_until_a_person_is_needed()
     assert seen.refunds[0].state is RefundState.IN_REVIEW
     assert seen.refunds[0].next_step_time is not None
     assert seen.order.refunding_minor_units == 0
+
+
+def _automatic(**fields: Any) -> OrderFile:
+    return file(
+        _paid(state=OrderState.CLOSED, paid_minor_units=0), refunds=(refund(automatic=True, **fields),)
+    )
+
+
+def _said(
+    seen: OrderFile, state: PaymentState, payment_id: str, round_number: int | None = None, version: int = 3
+) -> OrderFile:
+    change = refunds.record_report(
+        seen,
+        seen.refunds[0],
+        report(state, "R1", kind=PaymentKind.REFUND, payment_id=payment_id, version=version),
+        plan=PLAN,
+        round_number=round_number,
+    )
+    return change.after(NOW) if change is not None else seen
+
+
+@pytest.mark.parametrize("first", [None, 1])
+@pytest.mark.parametrize("known", ["", "P-0"])
+def test_a_failed_payment_of_a_refund_counts_once_in_any_order(first: int | None, known: str) -> None:
+    begun = _automatic(payment_id=known, payment_version=0, state=RefundState.PENDING)
+    seen = _said(begun, PaymentState.FAILED, "P-0", first)
+    assert (seen.refunds[0].round_number, seen.refunds[0].payment_id) == (2, "")
+    for again in (None, 1):
+        for version in (3, 9):
+            assert _said(seen, PaymentState.FAILED, "P-0", again, version) is seen
+            assert _said(seen, PaymentState.UNKNOWN, "P-0", again, version) is seen
+    sent = _said(seen, PaymentState.PENDING, "P-1", 2)
+    assert sent.refunds[0].payment_id == "P-1"
+    for again in (None, 1):
+        assert _said(sent, PaymentState.FAILED, "P-0", again, 9) is sent
+    assert refunds.refuse_refund(seen, seen.refunds[0], "X", plan=PLAN, round_number=1) is None
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_money_that_an_earlier_round_gave_back_after_all_ends_the_refund(sent: bool) -> None:
+    seen = _said(_automatic(payment_id="P-0"), PaymentState.FAILED, "P-0", 1)
+    if sent:
+        seen = _said(seen, PaymentState.UNKNOWN, "P-1", 2, version=9)
+    after = _said(seen, PaymentState.SUCCEEDED, "P-0", version=4)
+    assert (after.refunds[0].state, after.refunds[0].payment_id) == (RefundState.SUCCEEDED, "P-0")
+    own, kind = after.refunds[0], PaymentKind.REFUND
+    assert not refunds.contradicts(own, report(PaymentState.SUCCEEDED, "R1", kind=kind, payment_id="P-0"))
+    assert refunds.contradicts(own, report(PaymentState.SUCCEEDED, "R1", kind=kind, payment_id="P-1"))
+
+
+def test_money_that_went_back_for_a_failed_refund_is_a_contradiction() -> None:
+    begun = file(_paid(refunding_minor_units=400), refunds=(refund(minor_units=400),))
+    failed = _hear(begun, PaymentState.FAILED)
+    late = report(PaymentState.SUCCEEDED, "R1", kind=PaymentKind.REFUND, version=9)
+    assert refunds.contradicts(failed.refunds[0], late)
+    assert not refunds.contradicts(begun.refunds[0], late)
+    assert _hear(failed, PaymentState.SUCCEEDED, version=9) is failed
 
 
 def test_unknown_and_review_are_shown_and_nothing_is_given_up() -> None:
@@ -208,11 +266,16 @@ class TestSplit:
 
     def test_a_refund_that_the_channel_refuses_gives_the_parts_back_first(self) -> None:
         ready = self._move(self._seen(), self._moves(MoveOutcome.MOVED, MoveOutcome.MOVED))
-        change = refunds.refuse_refund(ready, ready.refunds[0], "NO_ROUTE", plan=PLAN)
+        change = refunds.refuse_refund(ready, ready.refunds[0], "NO_ROUTE", plan=PLAN, round_number=1)
         assert change is not None
         undoing = change.after(NOW)
         assert undoing.refunds[0].is_open
         assert [back for _, back in legs.to_move(undoing.refunds[0])] == [True, True]
-        assert refunds.refuse_refund(undoing, undoing.refunds[0], "NO_ROUTE", plan=PLAN) is None
+        refused_again = refunds.refuse_refund(
+            undoing, undoing.refunds[0], "NO_ROUTE", plan=PLAN, round_number=1
+        )
+        assert refused_again is None
+        late = report(PaymentState.SUCCEEDED, "R1", kind=PaymentKind.REFUND)
+        assert refunds.contradicts(undoing.refunds[0], late)
         after = self._move(undoing, self._moves(MoveOutcome.MOVED, MoveOutcome.MOVED, back=True))
         assert (after.refunds[0].state, after.refunds[0].failure_reason) == (RefundState.FAILED, "NO_ROUTE")
