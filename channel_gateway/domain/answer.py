@@ -3,7 +3,7 @@ anything but UNKNOWN or NOT_SENT."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -74,6 +74,17 @@ def contradicted(message: str, *, channel_code: str = "", channel_transaction_id
     return ChannelAnswer(
         standing=Standing.CONTRADICTED, channel_transaction_id=channel_transaction_id, failure=failure
     )
+
+
+def left_open(answer: ChannelAnswer) -> ChannelAnswer:
+    """Returns an answer as an open outcome that keeps reason, code and words.
+
+    For refusals that speak of the asking and not of the movement: a refused question says nothing about an order.
+    """
+    failure = answer.failure
+    if failure is not None:
+        failure = replace(failure, outcome_safety=OutcomeSafety.MAYBE_SENT)
+    return replace(answer, standing=Standing.UNKNOWN, failure=failure)
 
 
 def no_answer(message: str, *, channel_code: str = "") -> ChannelAnswer:

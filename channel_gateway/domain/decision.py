@@ -1,5 +1,6 @@
 """What an answer of a channel means for a channel order. Invariant: a time-out, an error page or "not found"
-by itself never fails an order, and success counts only when the amount agrees."""
+by itself never fails an order, nor does a refused repetition that speaks of the asking only, and success counts only
+when the amount agrees."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted
+from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted, left_open
 from channel_gateway.domain.order import ChannelOrder
 from channel_gateway.domain.states import Fact, next_state
 from channel_gateway.domain.vocabulary import ChannelOrderState, FailureReason, OutcomeSafety
@@ -67,6 +68,18 @@ _FACTS_BY_QUESTION = {
     Question.NOTICE: _QUERY_FACTS,
 }
 
+_REASONS_THAT_LEAVE_FIRST_REQUEST_OPEN = frozenset(
+    {
+        # The channel has a request of this number already.
+        FailureReason.MISMATCH,
+        # The channel looked at the asking only.
+        FailureReason.RATE_LIMITED,
+        FailureReason.SIGNATURE_INVALID,
+        FailureReason.PERMISSION_MISSING,
+        FailureReason.CHANNEL_FAULT,
+    }
+)
+
 
 def decide(order: ChannelOrder, question: Question, answer: ChannelAnswer) -> Change | None:
     """Returns what `answer` changes in `order`, or None when it changes nothing.
@@ -82,8 +95,10 @@ def decide(order: ChannelOrder, question: Question, answer: ChannelAnswer) -> Ch
         )
     if fact is None and question is Question.QUERY and order.state is ChannelOrderState.SENT:
         fact = Fact.NO_ANSWER
-    if fact is Fact.DECLINED and question is Question.RESEND and _is_about_first_request(answer):
+    if fact is Fact.DECLINED and question is Question.RESEND and _says_nothing_of_movement(answer):
         fact = Fact.NO_ANSWER
+    if fact is Fact.NO_ANSWER:
+        answer = left_open(answer)
     if fact is None or (fact is Fact.NOT_SENT and order.state is not ChannelOrderState.SENT):
         return None
     state = next_state(order.state, fact)
@@ -120,9 +135,9 @@ def absence_is_proof_from(order: ChannelOrder, *, appears_when_opened: bool, pro
     return start + proof
 
 
-def _is_about_first_request(answer: ChannelAnswer) -> bool:
-    """Whether a refusal only says that the channel has a request of this number already."""
-    return answer.failure is not None and answer.failure.reason is FailureReason.MISMATCH
+def _says_nothing_of_movement(answer: ChannelAnswer) -> bool:
+    """Whether a refused repetition leaves open what became of the first request of its number."""
+    return answer.failure is not None and answer.failure.reason in _REASONS_THAT_LEAVE_FIRST_REQUEST_OPEN
 
 
 def _brings_credential(order: ChannelOrder, fact: Fact, answer: ChannelAnswer) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from channel_gateway.channels.alipay.client import AlipayAnswer, AlipayClient
 from channel_gateway.channels.alipay.values import read_amount, read_instant, write_amount
 from channel_gateway.channels.protocol import PayoutAsked, RefundAsked
-from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted, no_answer
+from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, contradicted, left_open, no_answer
 from channel_gateway.domain.vocabulary import FailureReason, OutcomeSafety, PayeeIdKind
 
 _OTHER_NUMBER = "answer speaks of another order"
@@ -34,7 +34,7 @@ class AlipayOperations:
 
         def read(answer: AlipayAnswer) -> ChannelAnswer:
             if not answer.succeeded:
-                return _absent_or(answer, "ACQ.TRADE_NOT_EXIST")
+                return _refused_question(answer, "ACQ.TRADE_NOT_EXIST")
             if answer.text("out_trade_no") != channel_order_id:
                 return no_answer(_OTHER_NUMBER)
             return trade_answer(
@@ -94,7 +94,7 @@ class AlipayOperations:
 
         def read(answer: AlipayAnswer) -> ChannelAnswer:
             if not answer.succeeded:
-                return _absent_or(answer, "ACQ.TRADE_NOT_EXIST")
+                return _refused_question(answer, "ACQ.TRADE_NOT_EXIST")
             if answer.text("refund_status") != "REFUND_SUCCESS":
                 return _ABSENT
             if answer.text("out_request_no") != asked.channel_order_id:
@@ -140,7 +140,7 @@ class AlipayOperations:
 
         def read(answer: AlipayAnswer) -> ChannelAnswer:
             if not answer.succeeded:
-                return _absent_or(answer, "ORDER_NOT_EXIST")
+                return _refused_question(answer, "ORDER_NOT_EXIST")
             told = self._transfer_answer(answer, asked, time_name="pay_date")
             return replace(told, amount=read_amount(answer.text("trans_amount")))
 
@@ -208,6 +208,12 @@ _ABSENT = ChannelAnswer(
         FailureReason.ORDER_NOT_FOUND, "", "The channel knows no such number.", OutcomeSafety.NOT_SENT
     ),
 )
+
+
+def _refused_question(answer: AlipayAnswer, absent_code: str) -> ChannelAnswer:
+    """Returns "not found", else an open outcome: a query that Alipay refused says nothing about its order."""
+    told = _absent_or(answer, absent_code)
+    return told if told.standing is Standing.NOT_FOUND else left_open(told)
 
 
 def _absent_or(answer: AlipayAnswer, absent_code: str) -> ChannelAnswer:

@@ -16,7 +16,7 @@ from channel_gateway.channels.wechat_pay.client import WechatPayAnswer, WechatPa
 from channel_gateway.channels.wechat_pay.settings import WechatPayCredentials
 from channel_gateway.channels.wechat_pay.signature import encrypt_field
 from channel_gateway.channels.wechat_pay.values import read_amount, read_instant
-from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, no_answer
+from channel_gateway.domain.answer import ChannelAnswer, Failure, Standing, left_open, no_answer
 from channel_gateway.domain.vocabulary import FailureReason, OutcomeSafety
 
 _OTHER_NUMBER = "answer speaks of another order"
@@ -38,7 +38,7 @@ class WechatPayOperations:
 
         def read(answer: WechatPayAnswer) -> ChannelAnswer:
             if not answer.succeeded:
-                return _absent_or(answer)
+                return _refused_question(answer)
             if (answer.text("out_trade_no"), answer.text("mchid")) != (
                 channel_order_id,
                 self.credentials.mchid,
@@ -84,7 +84,7 @@ class WechatPayOperations:
         """Asks by the refund's number."""
 
         def read(answer: WechatPayAnswer) -> ChannelAnswer:
-            return refund_answer(answer.content, asked) if answer.succeeded else _absent_or(answer)
+            return refund_answer(answer.content, asked) if answer.succeeded else _refused_question(answer)
 
         return await self.client.ask("GET", f"/v3/refund/domestic/refunds/{asked.channel_order_id}", read)
 
@@ -116,7 +116,7 @@ class WechatPayOperations:
 
         def read(answer: WechatPayAnswer) -> ChannelAnswer:
             if not answer.succeeded:
-                return _absent_or(answer)
+                return _refused_question(answer)
             return transfer_answer(answer.content, asked.channel_order_id)
 
         return await self.client.ask("GET", f"{_TRANSFER_BILLS}/out-bill-no/{asked.channel_order_id}", read)
@@ -217,6 +217,12 @@ def _abandoned(code: str) -> Failure:
     return Failure(
         FailureReason.PAYER_ABANDONED, code, "The order was closed unpaid.", OutcomeSafety.DECLINED
     )
+
+
+def _refused_question(answer: WechatPayAnswer) -> ChannelAnswer:
+    """Returns "not found", else an open outcome: a query that WeChat Pay refused says nothing about its order."""
+    told = _absent_or(answer)
+    return told if told.standing is Standing.NOT_FOUND else left_open(told)
 
 
 def _absent_or(answer: WechatPayAnswer) -> ChannelAnswer:

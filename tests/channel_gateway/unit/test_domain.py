@@ -117,6 +117,20 @@ def test_a_resent_request_that_the_channel_knows_already_is_open() -> None:
     assert state_after(State.UNKNOWN, Question.RESEND, DECLINE) is State.DECLINED
 
 
+@pytest.mark.parametrize(
+    "reason", ["RATE_LIMITED", "SIGNATURE_INVALID", "PERMISSION_MISSING", "CHANNEL_FAULT"]
+)
+def test_a_resent_request_refused_for_its_asking_is_open(reason: str) -> None:
+    failure = Failure(FailureReason(reason), "X", "", OutcomeSafety.DECLINED)
+    refused = ChannelAnswer(standing=Standing.DECLINED, failure=failure)
+    assert state_after(State.UNKNOWN, Question.RESEND, refused) is State.UNKNOWN
+    change = decide(order(state=State.SENT), Question.RESEND, refused)
+    assert change is not None
+    assert change.state is State.UNKNOWN
+    assert change.answer.failure == Failure(FailureReason(reason), "X", "", OutcomeSafety.MAYBE_SENT)
+    assert state_after(State.SENT, Question.SEND, refused) is State.DECLINED
+
+
 def test_a_late_answer_still_brings_the_payers_way_in() -> None:
     answer = ChannelAnswer(standing=Standing.ACCEPTED, credential=QrCode("weixin://x"))
     change = decide(order(state=State.ACCEPTED), Question.SEND, answer)
