@@ -1,5 +1,9 @@
 """Gives money back that nobody may keep: what a person resolved with REFUND. Invariant: the money is held for the
-refund before anybody is told that the payment succeeded, so that nobody can take it."""
+refund before anybody is told that the payment succeeded, and a transfer of the same purchase is refused.
+
+The hold alone is not enough: a transit account is shared by all payers of a merchant, so a transfer for this purchase
+would find money there and take what others paid. `Transfers` refuses it by the payment's transaction number.
+"""
 
 from __future__ import annotations
 

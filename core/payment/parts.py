@@ -95,6 +95,7 @@ def build_parts(
         records=records,
         routing=routing,
         risk=risk,
+        posting=posting,
         gateway=gateway,
         steps=steps,
         clock=clock,

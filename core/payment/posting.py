@@ -118,6 +118,10 @@ class Posting:
                 raise
             return await self.find_journal(payment) or _unbooked(error)
 
+    async def open_account(self, account_id: str) -> None:
+        """Opens an account ahead of its use, so that another tenant's refuses a command before money moves."""
+        await self._open((account_id,))
+
     async def find_journal(self, payment: Payment) -> str:
         """Returns the number of the journal that books the payment; empty when it is not booked."""
         return await self._ledger.find_journal(

@@ -15,6 +15,7 @@ from core.payment.domain.channel import ChannelWord, PayerDetails
 from core.payment.domain.payment import InvokeMethod, Payment, PaymentKind, StepKind, StepState, tried
 from core.payment.domain.route import PAY, PaymentAccount
 from core.payment.draft import Origin, check_currency, draft_payment
+from core.payment.posting import Posting
 from core.payment.records import Call, PaymentRecords, Recorded
 from core.payment.risk import RiskAssessment, RiskSubject
 from core.payment.routing import Routing
@@ -66,6 +67,7 @@ class Recharges:
         records: PaymentRecords,
         routing: Routing,
         risk: RiskAssessment,
+        posting: Posting,
         gateway: PaymentTaker,
         steps: ChannelSteps,
         clock: Clock,
@@ -75,6 +77,7 @@ class Recharges:
         self._records = records
         self._routing = routing
         self._risk = risk
+        self._posting = posting
         self._gateway = gateway
         self._steps = steps
         self._clock = clock
@@ -85,7 +88,8 @@ class Recharges:
         """Takes a recharge from the request to its first outcome; returns the stored answer.
 
         Raises PaycenterError for input that is refused: FIELD_INVALID, CURRENCY_UNSUPPORTED, AGREEMENT_NOT_FOUND,
-        MERCHANT_MISMATCH, RISK_BLOCKED and what `Routing.choose` raises. Idempotent by the call's request id.
+        MERCHANT_MISMATCH, RISK_BLOCKED, TENANT_FORBIDDEN for another tenant's balance, DEPENDENCY_UNAVAILABLE while the
+        ledger cannot tell whose it is, and what `Routing.choose` raises. Idempotent by the call's request id.
         """
         try:
             with span("validate"):
@@ -94,6 +98,10 @@ class Recharges:
                 account = await self._route(command)
             with span("assess_risk"):
                 subject = self._assess_risk(command)
+            if command.beneficiary is not None:
+                await self._posting.open_account(
+                    balance_account_id(command.beneficiary, command.origin.amount.currency_code)
+                )
         except PaycenterError as refusal:
             shard = shard_of_owner(command.origin.merchant_id)
             return await self._records.replay_or_refuse(call, shard=shard, refusal=refusal)

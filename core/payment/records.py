@@ -98,7 +98,8 @@ class PaymentRecords:
     ) -> Recorded | bytes:
         """Claims the command and records its payment and event; the stored answer when it was carried out before.
 
-        `first` runs in the transaction before the payment is written; what it raises leaves nothing behind.
+        `first` runs in the transaction before the payment is written; what it raises leaves nothing behind. A step
+        of a transaction whose request id is forgotten by now is answered with its payment as it is.
         """
         async with self.database.begin() as connection:
             claim = await self._claim(connection, call, shard=payment.shard, resource_id=payment.payment_id)
@@ -110,6 +111,10 @@ class PaymentRecords:
                 )
                 if begun is not None:
                     return Recorded(begun, begun_before=True)
+            earlier = await store.find_step(connection, payment)
+            if earlier is not None:
+                _check_same(earlier, payment)
+                return await self._complete(connection, call, earlier)
             if first is not None:
                 await first(connection)
             recorded = await store.insert_payment(connection, payment, delay_seconds=delay_seconds)
@@ -270,6 +275,21 @@ class PaymentRecords:
 
 def _event_of(before: Payment, after: Payment) -> EventType:
     return EventType.PAYMENT_CHANGED if after.state is before.state else event_of_state(after.state)
+
+
+def _check_same(earlier: Payment, payment: Payment) -> None:
+    """Refuses a step that names other money than the payment which was recorded for it."""
+
+    def gist(of: Payment) -> tuple[object, ...]:
+        return (of.merchant_id, of.amount, of.source_account_id, of.destination_account_id, of.posting_lines)
+
+    if gist(earlier) != gist(payment):
+        raise PaycenterError(
+            Reason.IDEMPOTENCY_KEY_REUSED,
+            "The step was carried out with another content.",
+            field="request_id",
+            resource=("payment", earlier.payment_id),
+        )
 
 
 def check_tenant(payment: Payment) -> None:

@@ -97,6 +97,10 @@ class Repair:
                     "a repair step failed", payment_id=payment.payment_id, reason=error.reason.value
                 )
                 await self._put_off_quietly(payment)
+            except Exception:  # noqa: BLE001 - one payment must not keep the others from being repaired
+                outcome = "failed"
+                get_logger().exception("a repair step broke", payment_id=payment.payment_id)
+                await self._put_off_quietly(payment)
             metrics.count_repair(payment, outcome=outcome)
 
     async def _continue(self, payment: Payment) -> Payment:
@@ -131,3 +135,5 @@ class Repair:
             get_logger().warning(
                 "a repair step waits for its lease", payment_id=payment.payment_id, reason=error.reason.value
             )
+        except Exception:  # noqa: BLE001 - the lease brings it back
+            get_logger().exception("a repair step waits for its lease", payment_id=payment.payment_id)

@@ -88,10 +88,25 @@ class Routing:
             )
         return chosen
 
-    async def check_merchant(self, merchant_id: str) -> None:
-        """Raises PaycenterError(MERCHANT_NOT_FOUND or TENANT_FORBIDDEN) unless the merchant is the tenant's."""
+    async def check_merchant(self, merchant_id: str, *, field: str = "merchant_id") -> None:
+        """Raises PaycenterError(MERCHANT_NOT_FOUND or TENANT_FORBIDDEN) unless the merchant is the tenant's.
+
+        `field` is where the caller named the merchant.
+        """
         key = (current_scope().platform.tenant_id, merchant_id)
-        await self._merchants.recall(key, lambda: self._gateway.check_merchant(merchant_id))
+        try:
+            await self._merchants.recall(key, lambda: self._gateway.check_merchant(merchant_id))
+        except PaycenterError as error:
+            if error.reason not in (Reason.MERCHANT_NOT_FOUND, Reason.TENANT_FORBIDDEN):
+                raise
+            message = (
+                "No merchant has this number."
+                if error.reason is Reason.MERCHANT_NOT_FOUND
+                else "The merchant belongs to another tenant."
+            )
+            raise PaycenterError(
+                error.reason, message, field=field, resource=("merchant", merchant_id[:64])
+            ) from error
 
     async def _account(self, payment_account_id: str) -> PaymentAccount:
         key = ("account", current_scope().platform.tenant_id, payment_account_id)

@@ -4,13 +4,13 @@ one is lost and told so; amounts being refunded change under a guard on the row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.payment.domain.payment import Payment, PaymentState, Resolution
+from core.payment.domain.payment import Payment, PaymentKind, PaymentState, Resolution
 from core.payment.store.rows import changing_columns, fixed_columns, payment_of, steps_column
 from core.payment.store.tables import payment, payment_resolution
 
@@ -99,6 +99,22 @@ _FAMILY: Final = (
     .order_by(payment.c.payment_id)
     .limit(sa.bindparam("row_limit", type_=sa.Integer()))
 )
+_OF_TRANSACTION: Final = sa.and_(
+    payment.c.shard == sa.bindparam("of_shard", type_=sa.SmallInteger()),
+    payment.c.tenant_id == sa.bindparam("of_tenant_id", type_=sa.Text()),
+    payment.c.kind == sa.bindparam("of_kind", type_=sa.Text()),
+    payment.c.transaction_number == sa.bindparam("of_transaction_number", type_=sa.Text()),
+    payment.c.transaction_number != "",
+    payment.c.request_id != "",
+)
+_RECHARGES_OF_TRANSACTION: Final = (
+    sa.select(payment.c.payment_id, payment.c.state, payment.c.give_back_payment_id)
+    .where(_OF_TRANSACTION)
+    .order_by(payment.c.payment_id)
+)
+_STEP: Final = sa.select(payment).where(
+    _OF_TRANSACTION, payment.c.request_id == sa.bindparam("of_request_id", type_=sa.Text())
+)
 _INSERT_RESOLUTION: Final = sa.insert(payment_resolution)
 _COUNT_PAYMENT: Final = sa.text(
     """
@@ -126,6 +142,50 @@ async def get_payment(connection: AsyncConnection, *, shard: int, payment_id: st
     """Reads a payment by its key; None when there is none."""
     found = await connection.execute(_GET, {"of_shard": shard, "of_payment_id": payment_id})
     row = found.mappings().one_or_none()
+    return None if row is None else payment_of(row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RechargeOfTransaction:
+    """What a transfer has to know of the recharge that brought its money in."""
+
+    payment_id: str
+    state: PaymentState
+    is_given_back: bool
+
+
+async def recharges_of_transaction(
+    connection: AsyncConnection, *, shard: int, tenant_id: str, transaction_number: str
+) -> list[RechargeOfTransaction]:
+    """Reads the recharges that were asked for under a transaction number, the oldest first; by index."""
+    values = {
+        "of_shard": shard,
+        "of_tenant_id": tenant_id,
+        "of_kind": PaymentKind.RECHARGE.value,
+        "of_transaction_number": transaction_number,
+    }
+    return [
+        RechargeOfTransaction(
+            payment_id=row.payment_id,
+            state=PaymentState(row.state),
+            is_given_back=bool(row.give_back_payment_id),
+        )
+        for row in await connection.execute(_RECHARGES_OF_TRANSACTION, values)
+    ]
+
+
+async def find_step(connection: AsyncConnection, step: Payment) -> Payment | None:
+    """Finds the payment that was recorded before for the same step of a transaction; None when there is none."""
+    if not step.transaction_number:
+        return None
+    values = {
+        "of_shard": step.shard,
+        "of_tenant_id": step.tenant_id,
+        "of_kind": step.kind.value,
+        "of_transaction_number": step.transaction_number,
+        "of_request_id": step.request_id,
+    }
+    row = (await connection.execute(_STEP, values)).mappings().one_or_none()
     return None if row is None else payment_of(row)
 
 

@@ -81,8 +81,21 @@ payment: Final = sa.Table(
         "refunded_payment_id",
         postgresql_where=sa.text("refunded_payment_id <> ''"),
     ),
+    sa.Index(
+        "ix_payment_step",
+        "shard",
+        "tenant_id",
+        "kind",
+        "transaction_number",
+        "request_id",
+        unique=True,
+        postgresql_where=sa.text("transaction_number <> '' AND request_id <> ''"),
+    ),
 )
-"""One row for each payment; a change counts `version` up and appends one event, a mere schedule does neither."""
+"""One row for each payment; a change counts `version` up and appends one event, a mere schedule does neither.
+
+A step of a transaction is one payment for ever, also when its request id is no longer remembered.
+"""
 
 risk_counter: Final = sa.Table(
     "risk_counter",

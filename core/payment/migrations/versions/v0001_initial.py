@@ -73,6 +73,8 @@ CREATE INDEX ix_payment_business_id ON payment (business_id);
 CREATE INDEX ix_payment_order_id ON payment (order_id) WHERE order_id <> '';
 CREATE INDEX ix_payment_tenant_id_payment_id ON payment (tenant_id, payment_id);
 CREATE INDEX ix_payment_refunded_payment_id ON payment (refunded_payment_id) WHERE refunded_payment_id <> '';
+CREATE UNIQUE INDEX ix_payment_step ON payment (shard, tenant_id, kind, transaction_number, request_id)
+    WHERE transaction_number <> '' AND request_id <> '';
 
 CREATE VIEW payment_step AS
 SELECT payment.shard, payment.payment_id, entry.ordinality AS position, entry.step ->> 0 AS step,
