@@ -244,10 +244,10 @@ def notice_to_family_member(notice: StoredNotice) -> family_pb2.FamilyMember:
 
 
 def optional_instant(message: Any, field: str) -> datetime | None:
-    """Returns an instant that a request may leave out."""
+    """Returns an instant that a request may leave out; raises PaycenterError(FIELD_INVALID) for an impossible one."""
     if not message.HasField(field):
         return None
-    return datetime_from_timestamp(getattr(message, field))
+    return datetime_from_timestamp(getattr(message, field), field=field)
 
 
 def _capability(capability: Capability) -> pb.ChannelCapability:

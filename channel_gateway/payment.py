@@ -4,7 +4,7 @@ operation. Invariant: a refusal before the order is written leaves no trace at t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from channel_gateway.channels.protocol import PayExecutor, PaymentAsked
 from channel_gateway.commands import Command
@@ -18,6 +18,9 @@ from channel_gateway.sending import Sending, send
 from runtime.errors import PaycenterError, Reason
 from runtime.money import Money
 from runtime.telemetry import span
+
+# Longer than any channel keeps a payment open, and far from the last instant that can be written.
+_LONGEST_LIFETIME = timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ async def create_payment(
         account.require_merchant(request.merchant_id)
         account.require_enabled()
         executor = _executor_of(account, request.invoke_method)
-        expire_time = request.expire_time or parts.clock.now() + executor.default_lifetime
+        expire_time = _expire_time_of(request, now=parts.clock.now(), executor=executor)
         order = draft_order(
             account,
             kind=ChannelOrderKind.PAY,
@@ -58,13 +61,13 @@ async def create_payment(
             amount=request.amount,
             channel_fee=channel_fee(request.amount, fee_ratio_millionths=account.record.fee_ratio_millionths),
             asked={"subject": request.subject, "return_url": request.return_url},
-            expire_time=expire_time.replace(microsecond=0),
+            expire_time=expire_time,
         )
         asked = PaymentAsked(
             channel_order_id=order.channel_order_id,
             amount=request.amount,
             subject=request.subject,
-            expire_time=expire_time.replace(microsecond=0),
+            expire_time=expire_time,
             notice_url=account.notice_url,
             channel_payer_id=request.channel_payer_id,
             client_ip=request.client_ip,
@@ -79,6 +82,17 @@ async def create_payment(
         calls_channel=executor.calls_channel,
     )
     return await send(parts, sending, command)
+
+
+def _expire_time_of(request: PaymentRequest, *, now: datetime, executor: PayExecutor) -> datetime:
+    expire_time = request.expire_time or now + executor.default_lifetime
+    if expire_time - now > _LONGEST_LIFETIME:
+        raise PaycenterError(
+            Reason.FIELD_INVALID,
+            f"The expiry lies more than {_LONGEST_LIFETIME.days} days ahead.",
+            field="expire_time",
+        )
+    return expire_time.replace(microsecond=0)
 
 
 def _executor_of(account: OpenedAccount, invoke_method: InvokeMethod) -> PayExecutor:

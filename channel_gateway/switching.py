@@ -1,5 +1,5 @@
 """Turns a channel, or one operation of it, off or on by hand. Invariant: every turn leaves an audit row with
-who and why."""
+which person and why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def set_switch(
     """Sets the switch and returns the channel and whether it is on as a whole.
 
     Raises PaycenterError: CHANNEL_SETTINGS_INVALID for an unknown channel, FIELD_INVALID for an operation that cannot
-    be switched. Idempotent by the command's request id.
+    be switched, CONTEXT_INVALID when the platform context names no operator. Idempotent by the command's request id.
     """
     plugin = require_plugin(parts, channel)
     if operation and operation not in {each.value for each in _SWITCHABLE}:
@@ -39,6 +39,12 @@ async def set_switch(
             field="operation",
         )
     platform = current_scope().platform
+    if not platform.operator.strip():
+        raise PaycenterError(
+            Reason.CONTEXT_INVALID,
+            "A switch is turned by a person: the platform context has to name its operator.",
+            field="operator",
+        )
     async with parts.database.begin() as connection:
         claim = await command.claim(
             connection, parts.idempotency, shard=store.SWITCH_SHARD, resource_id=channel

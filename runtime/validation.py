@@ -1,8 +1,10 @@
 """Checks messages against the rules that the contract states (protovalidate). Invariant: one compiled
-validator for the process; a violation never repeats a value of a field that the contract marks sensitive."""
+validator for the process; a violation never repeats a value of a field that the contract marks sensitive; no
+text holds a NUL character, which databases refuse."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -13,6 +15,8 @@ from protovalidate import Validator
 from runtime.errors import FieldViolation, PaycenterError, Reason
 
 _validator = Validator()
+_NUL_REFUSED = "A text cannot hold a NUL character."
+_NUL_RULE = "string.no_nul"
 
 
 def check(message: Message) -> None:
@@ -28,15 +32,44 @@ def check(message: Message) -> None:
 def violations_of(message: Message) -> tuple[FieldViolation, ...]:
     """Returns every rule that `message` breaks, with dotted field paths; empty when it is valid."""
     found = _validator.collect_violations(message)
+    texts = tuple(_texts_with_nul(message, "")) if b"\0" in message.SerializeToString() else ()
     if not found:
-        return ()
+        return texts
     descriptor = cast("Descriptor", message.DESCRIPTOR)
-    return tuple(_describe(violation.proto, descriptor) for violation in found)
+    return (*(_describe(violation.proto, descriptor) for violation in found), *texts)
 
 
 def prepare(message_class: type[Message]) -> None:
     """Compiles the rules of a message ahead of its first use, which else costs milliseconds."""
     _validator.collect_violations(message_class())
+
+
+def _texts_with_nul(message: Message, prefix: str) -> Iterator[FieldViolation]:
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            yield from _map_texts_with_nul(field, value, path)
+        elif field.is_repeated:
+            for index, element in enumerate(value):
+                yield from _value_with_nul(element, f"{path}[{index}]")
+        else:
+            yield from _value_with_nul(value, path)
+
+
+def _map_texts_with_nul(field: FieldDescriptor, entries: Any, path: str) -> Iterator[FieldViolation]:
+    for key, value in entries.items():
+        if isinstance(key, str) and "\0" in key:
+            yield FieldViolation(field=f"{path}[...]", description=_NUL_REFUSED, rule=_NUL_RULE)
+            continue
+        shown = "..." if _is_sensitive(field) else f'"{key}"' if isinstance(key, str) else str(key)
+        yield from _value_with_nul(value, f"{path}[{shown}]")
+
+
+def _value_with_nul(value: Any, path: str) -> Iterator[FieldViolation]:
+    if isinstance(value, Message):
+        yield from _texts_with_nul(value, f"{path}.")
+    elif isinstance(value, str) and "\0" in value:
+        yield FieldViolation(field=path, description=_NUL_REFUSED, rule=_NUL_RULE)
 
 
 def _describe(violation: Any, descriptor: Descriptor) -> FieldViolation:

@@ -1,5 +1,5 @@
-"""Conversion between the contract's common types and Python's. Invariant: total in both directions, exact to
-the microsecond, and no float touches an amount."""
+"""Conversion between the contract's common types and Python's. Invariant: exact to the microsecond in
+both directions, an instant that cannot be is refused, and no float touches an amount."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from paycenter.type.v1 import money_pb2
 
+from runtime.errors import PaycenterError, Reason
 from runtime.money import Money
 
 
@@ -31,9 +32,17 @@ def timestamp_from_datetime(instant: datetime) -> Timestamp:
     return timestamp
 
 
-def datetime_from_timestamp(timestamp: Timestamp) -> datetime:
-    """Returns an aware UTC instant, cut to the microsecond."""
-    return timestamp.ToDatetime(tzinfo=UTC)
+def datetime_from_timestamp(timestamp: Timestamp, *, field: str | None = None) -> datetime:
+    """Returns an aware UTC instant, cut to the microsecond.
+
+    Raises PaycenterError(FIELD_INVALID), which names `field`, for one outside of the years 1 to 9999.
+    """
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise PaycenterError(
+            Reason.FIELD_INVALID, "An instant lies outside of the years 1 to 9999.", field=field
+        ) from None
 
 
 def duration_from_timedelta(span: timedelta) -> Duration:

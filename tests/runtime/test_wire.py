@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from runtime import wire
+from runtime.errors import PaycenterError, Reason
 from runtime.money import Money
 
 
@@ -33,6 +34,17 @@ def test_an_instant_of_another_zone_is_the_same_instant() -> None:
     assert read == beijing
     assert read.tzinfo is UTC
     assert wire.timestamp_from_datetime(beijing) == Timestamp(seconds=1795219200)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(253402300800, 0), (-62135596801, 0), (2**62, 0), (-(2**63), 0), (0, -1), (0, 10**9)],
+)
+def test_an_instant_that_cannot_be_is_refused_by_name(seconds: int, nanos: int) -> None:
+    with pytest.raises(PaycenterError) as caught:
+        wire.datetime_from_timestamp(Timestamp(seconds=seconds, nanos=nanos), field="expire_time")
+    assert caught.value.reason is Reason.FIELD_INVALID
+    assert [violation.field for violation in caught.value.violations] == ["expire_time"]
 
 
 def test_an_instant_without_zone_is_refused() -> None:
