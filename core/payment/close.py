@@ -14,7 +14,7 @@ from core.payment.domain.states import Trigger, sources_of, target_of
 from core.payment.outcome import Outcomes
 from core.payment.recharge import Recharges
 from core.payment.records import Call, PaymentRecords
-from core.payment.store.payments import LostRaceError
+from core.payment.store.saving import LostRaceError
 from runtime.context import with_business_id
 from runtime.errors import PaycenterError, Reason
 from runtime.logs import get_logger

@@ -9,7 +9,7 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.payment import metrics
-from core.payment.domain.channel import ChannelWord, Verdict, failure_of, verdict_on
+from core.payment.domain.channel import ChannelState, ChannelWord, Verdict, failure_of, verdict_on
 from core.payment.domain.payment import (
     EventType,
     Failure,
@@ -34,6 +34,7 @@ from core.payment.give_back import GiveBack
 from core.payment.posting import Posting
 from core.payment.records import PaymentRecords, WithChange
 from core.payment.store import payments as store
+from core.payment.store.saving import LostRaceError
 from runtime.clock import Clock
 from runtime.errors import PaycenterError, Reason
 from runtime.logs import get_logger
@@ -112,12 +113,15 @@ class Outcomes:
         for _ in range(_RACES_AT_MOST):
             try:
                 return await step(latest)
-            except store.LostRaceError:
+            except LostRaceError:
                 latest = await self._records.reload(payment)
         raise PaycenterError(Reason.LOCK_CONFLICT, "The payment is being changed by others at this moment.")
 
     async def _apply(self, payment: Payment, word: ChannelWord) -> Payment:
         if word.version < payment.channel_order_version:
+            return payment
+        if payment.state is PaymentState.FAILED and word.state is ChannelState.SUCCEEDED:
+            _tell_contradiction(payment, word)
             return payment
         noted = _noted(payment, word)
         verdict = verdict_on(payment, word)
@@ -141,9 +145,6 @@ class Outcomes:
     async def _settle(self, payment: Payment, noted: Payment) -> Payment:
         target = target_of(payment, Trigger.BOOKED)
         if target is None:
-            if payment.state is PaymentState.FAILED:
-                metrics.count_contradiction()
-                get_logger().error("a failed payment succeeded at the channel", payment_id=payment.payment_id)
             return payment
         try:
             with span("post_journal"):
@@ -321,6 +322,20 @@ def _noted(payment: Payment, word: ChannelWord) -> Payment:
         channel_fee_minor_units=word.channel_fee_minor_units,
         channel_command=None,
         succeed_time=word.succeed_time,
+    )
+
+
+def _tell_contradiction(payment: Payment, word: ChannelWord) -> None:
+    """Makes money visible that the channel moved, in whatever amount, for a payment that had failed."""
+    metrics.count_contradiction()
+    get_logger().error(
+        "a failed payment succeeded at the channel",
+        payment_id=payment.payment_id,
+        payment_kind=payment.kind.value,
+        channel_order_id=word.channel_order_id,
+        channel_transaction_id=word.channel_transaction_id,
+        minor_units=word.amount.minor_units,
+        currency_code=word.amount.currency_code,
     )
 
 

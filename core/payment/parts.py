@@ -11,6 +11,7 @@ from core.payment.api import UseCases
 from core.payment.channel_events import ChannelEvents
 from core.payment.channel_steps import ChannelSteps
 from core.payment.close import Closing
+from core.payment.database_clock import DatabaseClock
 from core.payment.domain.schedule import Schedule
 from core.payment.family import Families
 from core.payment.feed import Feed
@@ -49,6 +50,7 @@ class Parts:
     use_cases: UseCases
     channel_events: ChannelEvents
     repair: Repair
+    database_clock: DatabaseClock
 
 
 def build_parts(
@@ -67,11 +69,13 @@ def build_parts(
     gateway = ChannelGatewayClient(gateway_channel, call_seconds=settings.channel_call_seconds)
     ledger = AccountingClient(ledger_channel, call_seconds=settings.ledger_call_seconds)
     codec = PaymentCodec()
+    database_clock = DatabaseClock(database=database, clock=clock)
     records = PaymentRecords(
         database=database,
         idempotency=idempotency,
         outbox=outbox,
         codec=codec,
+        clock=database_clock,
         claim_lease_seconds=lease_seconds,
     )
     routing = Routing(
@@ -150,6 +154,7 @@ def build_parts(
             clock=clock,
         ),
         channel_events=ChannelEvents(records=records, outcomes=outcomes, read_word=word_of_event),
+        database_clock=database_clock,
         repair=Repair(
             records=records,
             outcomes=outcomes,

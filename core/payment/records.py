@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.payment import metrics
+from core.payment.database_clock import DatabaseClock
 from core.payment.domain.payment import EventType, Payment, PaymentKind, event_of_state
 from core.payment.store import payments as store
-from runtime.context import current_scope, use_scope
-from runtime.database import Database
+from core.payment.store import saving
+from runtime.context import current_scope, decode_platform, encode_platform, use_scope
+from runtime.database import Database, after_commit
 from runtime.errors import PaycenterError, Reason
 from runtime.idempotency import Idempotency, Replay, Resume
 from runtime.ids import shard_of_number
@@ -27,6 +30,8 @@ METHOD_OF_KIND: Final = {
     PaymentKind.TRANSFER: "CreateTransfer",
 }
 """Method whose call waits for the first outcome of a payment."""
+
+_STEP_INDEX: Final = "ix_payment_step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,10 @@ class Codec(Protocol):
         """Returns the event that tells of a change."""
         ...
 
+    def tell(self, payment: Payment, event_type: EventType) -> tuple[OutboxEvent, bytes]:
+        """Returns the event that tells of a change, and the response that shows the payment after it."""
+        ...
+
 
 WithinTransaction = Callable[[AsyncConnection], Awaitable[None]]
 WithChange = Callable[[AsyncConnection], Awaitable[Sequence[OutboxEvent]]]
@@ -72,12 +81,14 @@ class PaymentRecords:
         idempotency: Idempotency,
         outbox: Outbox,
         codec: Codec,
+        clock: DatabaseClock,
         claim_lease_seconds: float,
     ) -> None:
         self.database = database
         self.codec = codec
         self._idempotency = idempotency
         self._outbox = outbox
+        self._clock = clock
         self._claim_lease_seconds = claim_lease_seconds
 
     async def replay_or_refuse(self, call: Call, *, shard: int, refusal: PaycenterError) -> bytes:
@@ -98,9 +109,19 @@ class PaymentRecords:
     ) -> Recorded | bytes:
         """Claims the command and records its payment and event; the stored answer when it was carried out before.
 
-        `first` runs in the transaction before the payment is written; what it raises leaves nothing behind. A step
-        of a transaction whose request id is forgotten by now is answered with its payment as it is.
+        `first` runs in the transaction before the payment is written; what it raises leaves nothing behind. Without
+        it, and when the request is new, everything is one statement. A step of a transaction whose request id is
+        forgotten by now is answered with its payment as it is.
         """
+        if first is None:
+            try:
+                recorded = await self._record_at_once(call, payment, delay_seconds=delay_seconds)
+            except IntegrityError as error:
+                if _STEP_INDEX not in str(error.orig):
+                    raise
+                recorded = None
+            if recorded is not None:
+                return Recorded(recorded, begun_before=False)
         async with self.database.begin() as connection:
             claim = await self._claim(connection, call, shard=payment.shard, resource_id=payment.payment_id)
             if isinstance(claim, Replay):
@@ -118,9 +139,35 @@ class PaymentRecords:
             if first is not None:
                 await first(connection)
             recorded = await store.insert_payment(connection, payment, delay_seconds=delay_seconds)
-            await self._outbox.append(connection, self.codec.event(recorded, EventType.PAYMENT_ACCEPTED))
+            event, _ = self.codec.tell(recorded, EventType.PAYMENT_ACCEPTED)
+            await self._outbox.append(connection, event)
         metrics.count_change(recorded)
         return Recorded(recorded, begun_before=False)
+
+    async def _record_at_once(self, call: Call, payment: Payment, *, delay_seconds: float) -> Payment | None:
+        """Records a new command by one statement; None, with nothing written, when its request id was used before."""
+        now = self._clock.now()
+        recorded = replace(payment, create_time=now, update_time=now, version=1)
+        event, _ = self.codec.tell(recorded, EventType.PAYMENT_ACCEPTED)
+        async with self.database.autocommit() as connection:
+            is_new = await saving.record_payment(
+                connection,
+                recorded,
+                request=saving.Request(
+                    caller=current_scope().platform.caller_service,
+                    method=call.method,
+                    request_id=call.request_id,
+                ),
+                fingerprint=call.fingerprint,
+                lease_seconds=self._claim_lease_seconds,
+                told=self._told(event),
+                delay_seconds=delay_seconds,
+            )
+            if not is_new:
+                return None
+            after_commit(connection, self._outbox.nudge.set)
+        metrics.count_change(recorded)
+        return recorded
 
     async def change(
         self,
@@ -132,21 +179,57 @@ class PaymentRecords:
     ) -> Payment:
         """Writes `after` over `before` with its event and, when a call waits for it, its answer.
 
-        `also` writes what belongs to the change, in the same transaction, and returns its events. Raises LostRaceError
-        when the payment has changed since it was read.
+        `also` writes what belongs to the change, in the same transaction, and returns its events; without it everything
+        is one statement. Raises LostRaceError when the payment has changed since it was read.
         """
-        async with self.database.begin() as connection:
-            changed = await store.change_payment(
-                connection, before, replace(after, answered=True), delay_seconds=delay_seconds
-            )
-            other_events = await also(connection) if also is not None else ()
-            with span("notify"):
-                await self._outbox.append(
-                    connection, self.codec.event(changed, _event_of(before, changed)), *other_events
-                )
-            changed = await self._answer(connection, before, changed)
+        opened = self.database.autocommit() if also is None else self.database.begin()
+        async with opened as connection:
+            changed = await self._save(connection, before, after, delay_seconds=delay_seconds)
+            if also is not None:
+                await self._outbox.append(connection, *await also(connection))
         metrics.count_change(changed)
         return changed
+
+    async def _save(
+        self, connection: AsyncConnection, before: Payment, after: Payment, *, delay_seconds: float | None
+    ) -> Payment:
+        changed = replace(
+            after,
+            answered=True,
+            version=before.version + 1,
+            update_time=self._clock.after(before.update_time),
+        )
+        with span("notify"):
+            event, response = self.codec.tell(changed, _event_of(before, changed))
+        answers: saving.Request | None = None
+        if not before.answered:
+            changed = replace(changed, answer=response)
+            answers = saving.Request(
+                caller=decode_platform(before.platform).caller_service,
+                method=METHOD_OF_KIND[before.kind],
+                request_id=before.request_id,
+            )
+        await saving.save_change(
+            connection,
+            before,
+            changed,
+            told=self._told(event),
+            delay_seconds=delay_seconds,
+            answers=answers,
+        )
+        after_commit(connection, self._outbox.nudge.set)
+        return changed
+
+    def _told(self, event: OutboxEvent) -> saving.Told:
+        scope = current_scope()
+        return saving.Told(
+            event_id=event.event_id,
+            subject=self._outbox.subject_of(event),
+            event_type=event.event_type,
+            payload=event.payload,
+            traceparent=scope.trace.format(),
+            platform=encode_platform(scope.platform),
+        )
 
     async def reschedule(self, before: Payment, after: Payment, *, delay_seconds: float | None) -> Payment:
         """Writes when the payment is taken up again; answers the call that waits with the state as it is.
@@ -189,13 +272,9 @@ class PaymentRecords:
                 return claim.response
             if after is before:
                 return before
-            changed = await store.change_payment(
-                connection, before, replace(after, answered=True), delay_seconds=delay_seconds
-            )
+            changed = await self._save(connection, before, after, delay_seconds=delay_seconds)
             if also is not None:
                 await also(connection)
-            await self._outbox.append(connection, self.codec.event(changed, _event_of(before, changed)))
-            changed = await self._answer(connection, before, changed)
         metrics.count_change(changed)
         return changed
 

@@ -20,6 +20,7 @@ from core.payment.refund import Refunds
 from core.payment.resolve import Resolutions
 from core.payment.scope import scope_of
 from core.payment.store import payments as store
+from core.payment.store.saving import LostRaceError
 from core.payment.transfer import Transfers
 from core.payment.withdrawal import Withdrawals
 from runtime.context import use_scope
@@ -125,7 +126,7 @@ class Repair:
             await self._records.reschedule(
                 payment, replace(payment, step_try_count=try_count), delay_seconds=delay_seconds
             )
-        except store.LostRaceError:
+        except LostRaceError:
             return
 
     async def _put_off_quietly(self, payment: Payment) -> None:

@@ -20,6 +20,7 @@ from core.payment.domain.schedule import Schedule
 from core.payment.outcome import Outcomes
 from core.payment.records import Call, PaymentRecords
 from core.payment.store import payments as store
+from core.payment.store.saving import LostRaceError
 from runtime.context import current_scope, with_business_id
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import NumberKind, new_number
@@ -107,7 +108,7 @@ class Resolutions:
                 delay_seconds=self._schedule.first_delay(decided),
                 also=write_audit_row,
             )
-        except store.LostRaceError:
+        except LostRaceError:
             raise PaycenterError(
                 Reason.LOCK_CONFLICT, "The payment changed at this moment; read it and decide anew."
             ) from None

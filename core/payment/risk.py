@@ -70,6 +70,10 @@ class RiskAssessment:
             if _is_for(rule, subject) and subject.amount.minor_units > rule.limit:
                 _decide(rule, field="amount")
 
+    def counts(self, subject: RiskSubject) -> bool:
+        """Whether any rule counts payments like this one, so that recording it needs a transaction around it."""
+        return bool(subject.actor) and any(_is_for(rule, subject) for rule in self._velocity_rules)
+
     async def assess_velocity(self, connection: AsyncConnection, subject: RiskSubject) -> None:
         """Counts the payment and raises PaycenterError(RISK_BLOCKED) when there are too many in a window.
 

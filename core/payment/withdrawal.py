@@ -164,6 +164,6 @@ class Withdrawals:
         return await self._records.record(
             call,
             replace(draft, channel_command=channel_command),
-            first=assess_velocity,
+            first=assess_velocity if self._risk.counts(subject) else None,
             delay_seconds=self._submitting_lease_seconds,
         )

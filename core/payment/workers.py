@@ -41,5 +41,6 @@ def build_workers(settings: PaymentSettings, parts: Parts, *, bus: Bus, clock: C
             bus, parts.channel_events, clock, concurrency=settings.channel_event_consumers
         ),
         parts.repair,
+        parts.database_clock,
         RequestIdPurge(database=parts.database, idempotency=parts.idempotency),
     ]

@@ -4,6 +4,7 @@ absent ones stay absent, and what is stored for a replay is byte for byte what w
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from paycenter.payment.v1 import payment_core_pb2 as pb
@@ -34,23 +35,33 @@ class PaymentCodec:
 
     def event(self, payment: Payment, event_type: EventType) -> OutboxEvent:
         """Returns the event that tells of the change that led to `payment`."""
-        event_id = new_number(NumberKind.EVENT, shard=payment.shard)
-        message = pb.PaymentEvent(
-            event_id=event_id,
-            event_time=_timestamp(payment.update_time),
-            event_type=vocabulary.EVENT_TYPES[event_type],
-            business_id=payment.business_id,
-            payment=payment_to_proto(payment),
-        )
-        return OutboxEvent(
-            shard=payment.shard,
-            event_id=event_id,
-            event_type=event_type.value,
-            resource_id=payment.payment_id,
-            resource_version=payment.version,
-            payload=message.SerializeToString(),
-            business_id=payment.business_id,
-        )
+        return _event(payment, event_type, payment_to_proto(payment))
+
+    def tell(self, payment: Payment, event_type: EventType) -> tuple[OutboxEvent, bytes]:
+        """Returns the event that tells of a change, and the response that shows the payment after it."""
+        message = payment_to_proto(payment)
+        response = pb.CreateRechargeResponse(payment=message).SerializeToString()
+        return _event(payment, event_type, message), response
+
+
+def _event(payment: Payment, event_type: EventType, message: pb.Payment) -> OutboxEvent:
+    event_id = new_number(NumberKind.EVENT, shard=payment.shard)
+    event = pb.PaymentEvent(
+        event_id=event_id,
+        event_time=_timestamp(payment.update_time),
+        event_type=vocabulary.EVENT_TYPES[event_type],
+        business_id=payment.business_id,
+        payment=message,
+    )
+    return OutboxEvent(
+        shard=payment.shard,
+        event_id=event_id,
+        event_type=event_type.value,
+        resource_id=payment.payment_id,
+        resource_version=payment.version,
+        payload=event.SerializeToString(),
+        business_id=payment.business_id,
+    )
 
 
 def payment_to_proto(payment: Payment) -> pb.Payment:
@@ -208,4 +219,10 @@ def _money(minor_units: int | None, currency_code: str) -> money_pb2.Money | Non
 
 
 def _timestamp(instant: datetime | None) -> Timestamp | None:
-    return None if instant is None else timestamp_from_datetime(instant)
+    return None if instant is None else _known_timestamp(instant)
+
+
+@lru_cache(maxsize=256)
+def _known_timestamp(instant: datetime) -> Timestamp:
+    """The steps of a payment share few instants; whoever puts the message into another one copies it."""
+    return timestamp_from_datetime(instant)

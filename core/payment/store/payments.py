@@ -12,18 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.payment.domain.payment import Payment, PaymentKind, PaymentState, Resolution
 from core.payment.store.rows import changing_columns, fixed_columns, payment_of, steps_column
+from core.payment.store.saving import LostRaceError, after_delay
 from core.payment.store.tables import payment, payment_resolution
-
-
-class LostRaceError(Exception):
-    """The payment has changed since it was read; read it again and decide anew."""
-
-
-def _after_delay() -> sa.ColumnElement[Any]:
-    """The database's clock plus `delay_seconds`; NULL when that is NULL."""
-    seconds: sa.BindParameter[float] = sa.bindparam("delay_seconds", type_=sa.Double())
-    return sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-
 
 _IS_THE_PAYMENT: Final = sa.and_(
     payment.c.shard == sa.bindparam("of_shard", type_=sa.SmallInteger()),
@@ -35,19 +25,13 @@ _PART: Final = sa.bindparam("part", type_=sa.BigInteger())
 _GET: Final = sa.select(payment).where(_IS_THE_PAYMENT)
 _INSERT: Final = (
     sa.insert(payment)
-    .values(version=1, next_step_time=_after_delay())
+    .values(version=1, next_step_time=after_delay())
     .returning(payment.c.create_time, payment.c.update_time, payment.c.next_step_time)
-)
-_CHANGE: Final = (
-    sa.update(payment)
-    .where(_IS_THE_PAYMENT, _AT_VERSION)
-    .values(version=payment.c.version + 1, update_time=sa.func.now(), next_step_time=_after_delay())
-    .returning(payment.c.update_time, payment.c.next_step_time, payment.c.version)
 )
 _RESCHEDULE: Final = (
     sa.update(payment)
     .where(_IS_THE_PAYMENT, _AT_VERSION)
-    .values(next_step_time=_after_delay())
+    .values(next_step_time=after_delay())
     .returning(payment.c.next_step_time)
 )
 _RESERVE_REFUND: Final = (
@@ -88,7 +72,7 @@ _DUE: Final = (
 _CLAIM_DUE: Final = (
     sa.update(payment)
     .where(payment.c.shard == _DUE.c.shard, payment.c.payment_id == _DUE.c.payment_id)
-    .values(next_step_time=_after_delay())
+    .values(next_step_time=after_delay())
     .returning(payment)
 )
 _FAMILY: Final = (
@@ -200,25 +184,6 @@ async def insert_payment(connection: AsyncConnection, recorded: Payment, *, dela
         next_step_time=row.next_step_time,
         version=1,
     )
-
-
-async def change_payment(
-    connection: AsyncConnection, before: Payment, after: Payment, *, delay_seconds: float | None
-) -> Payment:
-    """Writes `after` over `before` and counts the version up; None as delay means that nothing is left to do.
-
-    Raises LostRaceError when the payment is no longer at `before.version`.
-    """
-    values = {
-        **changing_columns(after),
-        **_of(before),
-        "of_version": before.version,
-        "delay_seconds": delay_seconds,
-    }
-    row = (await connection.execute(_CHANGE, values)).one_or_none()
-    if row is None:
-        raise LostRaceError(before.payment_id)
-    return replace(after, update_time=row.update_time, next_step_time=row.next_step_time, version=row.version)
 
 
 async def reschedule_payment(

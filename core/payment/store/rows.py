@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from core.payment.domain.payment import (
     Failure,
@@ -76,6 +76,32 @@ def changing_columns(payment: Payment) -> dict[str, Any]:
         "answered": payment.answered,
         "succeed_time": payment.succeed_time,
     }
+
+
+CHANGING: Final = (
+    "state",
+    "channel_fee_minor_units",
+    "channel_order_id",
+    "channel_order_version",
+    "channel_transaction_id",
+    "refunding_minor_units",
+    "journal_id",
+    "hold_id",
+    "failure_reason",
+    "failure_channel_code",
+    "failure_outcome_safety",
+    "failure_advice",
+    "credential",
+    "channel_command",
+    "posting_round",
+    "resolution",
+    "give_back_payment_id",
+    "steps",
+    "step_try_count",
+    "answered",
+    "succeed_time",
+)
+"""Names of the columns that `changing_columns` gives."""
 
 
 def steps_column(payment: Payment) -> list[list[Any]]:

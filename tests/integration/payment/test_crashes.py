@@ -72,13 +72,14 @@ async def only_payment(desk: Desk, kind: str) -> pb.Payment:
 
 
 async def test_killed_before_the_commit_nothing_happened(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = desk.recharge_request()
+    paid = await desk.paid_recharge(10_000)
+    request = desk.refund_request(paid.payment_id, 10_000)
     with monkeypatch.context() as fault:
         kill_before(fault, Outbox, "append")
-        await killed_while(desk, create_recharge(desk, request))
-    assert await desk.sql("SELECT 1 FROM payment") == []
-    answer = await desk.call(desk.stub.CreateRecharge, request)
-    assert answer.payment.state == pb.PAYMENT_STATE_PENDING
+        await killed_while(desk, create_refund(desk, request))
+    assert await desk.sql("SELECT 1 FROM payment WHERE kind = 'REFUND' OR refunding_minor_units > 0") == []
+    answer = await desk.call(desk.stub.CreateRefund, request)
+    assert answer.payment.state == pb.PAYMENT_STATE_SUCCEEDED
 
 
 @pytest.mark.parametrize("kill", [kill_before, kill_after])

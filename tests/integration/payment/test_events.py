@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from paycenter.channel.v1 import channel_gateway_pb2 as channel_pb
 from paycenter.payment.v1 import payment_core_pb2 as pb
+from prometheus_client import REGISTRY
 
 from runtime.ids import NumberKind, new_number
 from tests.integration.payment.desk import Desk
@@ -66,6 +68,18 @@ async def test_a_failed_payment_is_never_left_by_an_event(desk: Desk) -> None:
     await desk.hear(pending.payment_id)
     assert (await desk.get(pending.payment_id)).state == pb.PAYMENT_STATE_FAILED
     assert not desk.ledger.journals
+
+
+@pytest.mark.parametrize("minor_units", [10_000, 9_000])
+async def test_money_for_a_failed_payment_is_counted_in_whatever_amount(desk: Desk, minor_units: int) -> None:
+    pending = await desk.recharge(10_000)
+    desk.gateway.move(pending.payment_id, DECLINED)
+    await desk.hear(pending.payment_id)
+    desk.gateway.move(pending.payment_id, SUCCEEDED).amount.minor_units = minor_units
+    counter = "paycenter_payment_contradictions_total"
+    before = REGISTRY.get_sample_value(counter) or 0
+    await desk.hear(pending.payment_id)
+    assert REGISTRY.get_sample_value(counter) == before + 1
 
 
 async def test_an_event_for_a_payment_that_is_not_ours_is_let_pass(desk: Desk) -> None:
