@@ -13,7 +13,7 @@ from core.transaction.domain.records import Notification, OrderFile
 from core.transaction.mapping import resources
 from core.transaction.parts import Parts
 from core.transaction.store import listing, order_files
-from runtime.context import with_business_id
+from runtime.context import current_scope, with_business_id
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import NumberKind, number_kind, shard_of_number
 
@@ -46,13 +46,20 @@ async def get_order_family(parts: Parts, number: str) -> Family:
         business_id, below = await parts.payment_core.family(number)
         async with parts.database.read() as connection:
             found = await listing.find_by_business_id(connection, business_id=business_id, most=MOST_ORDERS)
-    start = found[0] if found else None
-    if start is not None:
-        require_tenant(start.tenant_id)
+    start = _own(found)[0] if found else None
     with with_business_id(business_id):
         if not below:
             below = await _members_below(parts, business_id)
         return await _assemble(parts, business_id, start, below)
+
+
+def _own(found: Sequence[listing.Match]) -> Sequence[listing.Match]:
+    """Returns the caller's own orders among those found; raises TENANT_FORBIDDEN when all are of other tenants."""
+    tenant_id = current_scope().platform.tenant_id
+    own = [match for match in found if match.tenant_id == tenant_id]
+    if found and not own:
+        require_tenant(found[0].tenant_id)
+    return own
 
 
 async def _find(connection: AsyncConnection, number: str) -> Sequence[listing.Match]:
@@ -84,8 +91,8 @@ async def _assemble(
     members: list[resources.FamilyMember] = []
     chosen: OrderFile | None = None
     async with parts.database.read() as connection:
-        for match in await listing.find_by_business_id(connection, business_id=business_id, most=MOST_ORDERS):
-            require_tenant(match.tenant_id)
+        found = await listing.find_by_business_id(connection, business_id=business_id, most=MOST_ORDERS)
+        for match in _own(found):
             file = await order_files.read_file(connection, match.shard, match.order_id)
             if file is None:
                 continue

@@ -100,7 +100,8 @@ async def take_up_attempt(parts: Parts, work: DueWork) -> None:
     if attempt is None or not (attempt.is_open or attempt.state is AttemptState.CLOSED):
         return
     if file.order.winning_attempt_id == attempt.attempt_id:
-        await outcome.settle(parts, file, attempt.attempt_id, answer_of=pay_order.answer_of_attempt(attempt))
+        answer_of = pay_order.answer_of_attempt(attempt)
+        await outcome.settle(parts, file, attempt.attempt_id, answer_of=answer_of, is_due=True)
     elif attempt.is_open and (attempt.state is AttemptState.CLOSING or is_unwanted(file.order)):
         await close_order.close_attempt(parts, file, attempt)
     elif attempt.is_open and not attempt.payment_id:

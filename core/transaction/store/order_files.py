@@ -57,9 +57,9 @@ _FIND_REFUND = sa.select(refund).where(
 )
 
 
-_PAYMENT_SEEN = sa.select(attempt.c.state, attempt.c.payment_id, attempt.c.payment_version).where(
-    attempt.c.shard == sa.bindparam("shard"), attempt.c.attempt_id == sa.bindparam("number")
-)
+_PAYMENT_SEEN = sa.select(
+    attempt.c.state, attempt.c.payment_id, attempt.c.payment_version, attempt.c.transfer_payment_id
+).where(attempt.c.shard == sa.bindparam("shard"), attempt.c.attempt_id == sa.bindparam("number"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class PaymentSeen:
     state: str
     payment_id: str
     payment_version: int
+    transfer_payment_id: str
 
 
 async def read_file(
@@ -130,7 +131,9 @@ async def order_of_attempt(connection: AsyncConnection, *, shard: int, attempt_i
 async def payment_seen(connection: AsyncConnection, *, shard: int, attempt_id: str) -> PaymentSeen | None:
     """Returns what was heard last of an attempt's payment, or None when there is no such attempt."""
     row = (await connection.execute(_PAYMENT_SEEN, {"shard": shard, "number": attempt_id})).one_or_none()
-    return PaymentSeen(row.state, row.payment_id, row.payment_version) if row is not None else None
+    if row is None:
+        return None
+    return PaymentSeen(row.state, row.payment_id, row.payment_version, row.transfer_payment_id)
 
 
 async def order_of_refund(connection: AsyncConnection, *, shard: int, refund_id: str) -> str | None:
