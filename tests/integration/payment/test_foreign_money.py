@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from paycenter.payment.v1 import payment_core_pb2 as pb
 from paycenter.type.v1 import party_pb2
@@ -70,7 +72,11 @@ async def test_a_step_is_one_payment_also_when_its_request_is_forgotten(desk: De
     await desk.paid_recharge(10_000, transaction_number="A-2")
     recharge = desk.recharge_request()
     transfer = desk.transfer_request(4_000, transaction_number="A-2")
-    for call, request in ((desk.stub.CreateRecharge, recharge), (desk.stub.CreateTransfer, transfer)):
+    steps: list[tuple[Any, Any]] = [
+        (desk.stub.CreateRecharge, recharge),
+        (desk.stub.CreateTransfer, transfer),
+    ]
+    for call, request in steps:
         first = await desk.call(call, request)
         await desk.write("DELETE FROM idempotency_record")
         again = await desk.call(call, request)
