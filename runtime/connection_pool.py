@@ -16,9 +16,10 @@ from typing import Final
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.errors import PaycenterError, Reason
+from runtime.prepared_statements import PreparedConnection
 
 UNAVAILABLE_RETRY_SECONDS: Final = 0.5
 """Least wait that a caller is told when the database cannot be reached."""
@@ -35,9 +36,9 @@ class PooledConnection:
 
     __slots__ = ("_autocommit", "_poll", "connection", "driver")
 
-    def __init__(self, connection: AsyncConnection, driver: psycopg.AsyncConnection[object]) -> None:
+    def __init__(self, connection: PreparedConnection) -> None:
         self.connection = connection
-        self.driver = driver
+        self.driver = driver = connection.driver
         self._autocommit = False
         self._poll = select.poll()
         self._poll.register(driver.pgconn.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
@@ -137,15 +138,13 @@ class ConnectionPool:
 
     async def _open(self) -> PooledConnection:
         self._open_count += 1
+        connection = PreparedConnection(self._engine)
         try:
-            connection = await self._engine.connect()
-            raw_connection = await connection.get_raw_connection()
+            await connection.start()
         except BaseException:
             self._forget_one()
             raise
-        driver = raw_connection.driver_connection
-        assert isinstance(driver, psycopg.AsyncConnection), "the database URL names the driver psycopg"
-        return PooledConnection(connection, driver)
+        return PooledConnection(connection)
 
     async def _discard(self, pooled: PooledConnection) -> None:
         self._forget_one()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from prometheus_client import Counter, Gauge
@@ -240,7 +240,7 @@ class _Transaction:
                 fields["db_ms"] = round(spent_before + (time.monotonic() - self._started) * 1000, 2)
 
 
-async def _commit(driver: psycopg.AsyncConnection[object]) -> None:
+async def _commit(driver: psycopg.AsyncConnection[Any]) -> None:
     status = driver.pgconn.transaction_status
     if status == TransactionStatus.IDLE:
         return
@@ -257,7 +257,7 @@ async def _commit(driver: psycopg.AsyncConnection[object]) -> None:
         raise _translate(error, may_have_begun=outcome_unknown) from error
 
 
-async def _roll_back(driver: psycopg.AsyncConnection[object]) -> None:
+async def _roll_back(driver: psycopg.AsyncConnection[Any]) -> None:
     """Ends the transaction if there is one; a connection that cannot is closed by the pool."""
     if driver.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
         with suppress(psycopg.Error):
