@@ -235,6 +235,7 @@ class Gateway:
     tenant_id: str
     business_id: str = ""
     caller_service: str = "payment"
+    operator: str = ""
     trace: TraceContext = field(default_factory=lambda: TraceContext.new(sampled=False))
     channel: grpc.aio.Channel | None = None
     replayed: bool = False
@@ -244,7 +245,10 @@ class Gateway:
         if self.channel is None:
             self.channel = grpc.aio.insecure_channel(self.target)
         platform = PlatformContext(
-            caller_service=self.caller_service, tenant_id=self.tenant_id, business_id=self.business_id
+            caller_service=self.caller_service,
+            tenant_id=self.tenant_id,
+            business_id=self.business_id,
+            operator=self.operator,
         )
         call = getattr(ChannelGatewayStub(self.channel), method)(
             request,

@@ -309,6 +309,23 @@ async def test_a_family_is_found_by_any_of_its_numbers(shop: Shop, sandbox: Sand
     assert error.reason is Reason.NUMBER_NOT_FOUND
 
 
+async def test_what_no_database_or_calendar_can_hold_is_refused_by_name(shop: Shop) -> None:
+    def at(seconds: int) -> pb.CreateChannelPaymentRequest:
+        request = shop.payment_request("wechat_pay", QR)
+        request.expire_time.seconds = seconds
+        return request
+
+    for request, field in (
+        (shop.payment_request("wechat_pay", QR, subject="tea\0"), "subject"),
+        (shop.payment_request("wechat_pay", QR, return_url="https://a.example/\0"), "return_url"),
+        (at(253402300800), "expire_time"),
+        (at(253402300799), "expire_time"),
+    ):
+        error = await refusal_of(shop.gateway.call("CreateChannelPayment", request))
+        assert error.reason is Reason.FIELD_INVALID
+        assert [violation.field for violation in error.violations] == [field]
+
+
 async def test_a_switched_off_channel_sends_nothing_and_leaves_an_audit_row(
     shop: Shop, sandbox: SandboxProcess, server: GatewayProcess
 ) -> None:
@@ -322,6 +339,10 @@ async def test_a_switched_off_channel_sends_nothing_and_leaves_an_audit_row(
         )
 
     before = len(server.sql("SELECT 1 FROM channel_switch_change"))
+    nameless = await refusal_of(shop.gateway.call("SetChannelSwitch", switch(enabled=False)))
+    assert nameless.reason is Reason.CONTEXT_INVALID
+    assert [violation.field for violation in nameless.violations] == ["operator"]
+    shop.gateway.operator = "li.lei"
     await shop.gateway.call("SetChannelSwitch", switch(enabled=False))
     try:
         order = await shop.pay("wechat_pay", QR)
@@ -333,8 +354,11 @@ async def test_a_switched_off_channel_sends_nothing_and_leaves_an_audit_row(
     finally:
         await shop.gateway.call("SetChannelSwitch", switch(enabled=True))
     assert (await shop.pay("wechat_pay", QR)).state == ACCEPTED
-    changes = server.sql("SELECT enabled, reason FROM channel_switch_change ORDER BY change_number")
-    assert changes[before:] == [(False, "maintenance"), (True, "maintenance")]
+    changes = server.sql("SELECT enabled, reason, operator FROM channel_switch_change ORDER BY change_number")
+    assert changes[before:] == [
+        (False, "maintenance", "li.lei"),
+        (True, "maintenance", "li.lei"),
+    ]
     with pytest.raises(Exception, match="is refused"):
         server.sql("DELETE FROM channel_switch_change")
 
