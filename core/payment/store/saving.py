@@ -6,6 +6,7 @@ Round trips are what a payment costs most; each shape of the statement is built 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.payment.domain.payment import Payment
-from core.payment.store.rows import CHANGING, changing_columns, fixed_columns
+from core.payment.store.rows import CHANGING, changing_columns, fixed_columns, steps_column
 from core.payment.store.tables import idempotency_record, outbox_event, payment
 
 
@@ -69,7 +70,51 @@ def _tell(of: sa.CTE) -> sa.CTE:
     return appended.returning(outbox_event.c.shard).cte("told")
 
 
-_OWN_WAY: Final = frozenset({"shard", "payment_id", "version", "next_step_time"})
+_AT_FIRST: Final[Mapping[str, str | int | bool]] = {
+    "version": 1,
+    "channel_order_id": "",
+    "channel_order_version": 0,
+    "channel_transaction_id": "",
+    "refunded_minor_units": 0,
+    "refunding_minor_units": 0,
+    "journal_id": "",
+    "hold_id": "",
+    "posting_round": 0,
+    "give_back_payment_id": "",
+    "step_try_count": 0,
+    "answered": False,
+}
+"""What every payment begins with; what is not named here, and not given, begins as NULL."""
+
+_GIVEN_AT_FIRST: Final = (
+    "tenant_id",
+    "kind",
+    "state",
+    "merchant_id",
+    "order_id",
+    "transaction_number",
+    "amount_minor_units",
+    "currency_code",
+    "source_account_id",
+    "destination_account_id",
+    "payment_account_id",
+    "invoke_method",
+    "refunded_payment_id",
+    "channel_command",
+    "posting_lines",
+    "steps",
+    "request_id",
+    "expire_time",
+    "business_id",
+    "traceparent",
+    "platform",
+    "create_time",
+    "update_time",
+)
+
+
+def _as_sql(constant: str | int | bool) -> str:
+    return f"'{constant}'" if isinstance(constant, str) else str(constant).lower()
 
 
 def _recording() -> sa.Select[Any]:
@@ -92,17 +137,16 @@ def _recording() -> sa.Select[Any]:
         .returning(record.c.shard, record.c.resource_id.label("payment_id"))
         .cte("asked")
     )
-    given = [column.name for column in payment.c if column.name not in _OWN_WAY]
     source = sa.select(
         asked.c.shard,
         asked.c.payment_id,
-        sa.literal(1, payment.c.version.type),
         after_delay(),
-        *(_bind(f"p_{name}", payment.c[name].type) for name in given),
+        *(sa.literal_column(_as_sql(value)) for value in _AT_FIRST.values()),
+        *(_bind(f"p_{name}", payment.c[name].type) for name in _GIVEN_AT_FIRST),
     )
     made = (
         sa.insert(payment)
-        .from_select(["shard", "payment_id", "version", "next_step_time", *given], source)
+        .from_select(["shard", "payment_id", "next_step_time", *_AT_FIRST, *_GIVEN_AT_FIRST], source)
         .returning(payment.c.shard, payment.c.payment_id, payment.c.version)
         .cte("made")
     )
@@ -168,11 +212,18 @@ async def record_payment(
     delay_seconds: float,
 ) -> bool:
     """Claims the request id and writes payment and event at version 1; False when it was used before."""
+    columns = {
+        **fixed_columns(recorded),
+        "state": recorded.state.value,
+        "channel_command": recorded.channel_command,
+        "steps": steps_column(recorded),
+        "create_time": recorded.create_time,
+        "update_time": recorded.update_time,
+    }
     values = {
-        **{f"p_{name}": value for name, value in fixed_columns(recorded).items()},
-        **{f"p_{name}": value for name, value in changing_columns(recorded).items()},
-        "p_create_time": recorded.create_time,
-        "p_update_time": recorded.update_time,
+        "p_shard": recorded.shard,
+        "p_payment_id": recorded.payment_id,
+        **{f"p_{name}": columns[name] for name in _GIVEN_AT_FIRST},
         "q_caller": request.caller,
         "q_method": request.method,
         "q_fingerprint": fingerprint,

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+import pytest
 from paycenter.channel.v1 import channel_gateway_pb2 as channel_pb
-from sqlalchemy import event
 
 from tests.integration.payment.desk import Desk
 
 
-@contextmanager
-def statements_of(desk: Desk) -> Iterator[list[str]]:
-    """Collects the kind of every statement that PaymentCore sends."""
-    engine = desk.parts.database.engine.sync_engine
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collects the kind of every statement that this process sends."""
     sent: list[str] = []
+    execute = psycopg.AsyncCursor.execute
+    kinds = {"WITH asked": "record", "WITH changed": "change", "SELECT payment.shard,": "read"}
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        kinds = {"WITH asked": "record", "WITH changed": "change", "SELECT payment.shard,": "read"}
-        sent.append(kinds.get(" ".join(statement.split()[:2]), statement))
+    async def note(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        text = query if isinstance(query, str) else str(query)
+        sent.append(kinds.get(" ".join(text.split()[:2]), text))
+        return await execute(cursor, query, *arguments, **options)
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", note)
+    return sent
 
 
-async def test_a_purchase_costs_five_writes_and_one_read(desk: Desk) -> None:
+async def test_a_purchase_costs_five_writes_and_one_read(desk: Desk, statements: list[str]) -> None:
     await desk.funded(1)
-    with statements_of(desk) as recharge:
-        pending = await desk.recharge()
+    statements.clear()
+    pending = await desk.recharge()
+    assert statements == ["record", "change"]
     desk.gateway.move(pending.payment_id, channel_pb.CHANNEL_ORDER_STATE_SUCCEEDED)
-    with statements_of(desk) as settlement:
-        await desk.hear(pending.payment_id)
-    with statements_of(desk) as transfer:
-        await desk.transfer(10_000)
-
-    assert recharge == ["record", "change"]
-    assert settlement == ["read", "change"]
-    assert transfer == ["record", "change"]
+    statements.clear()
+    await desk.hear(pending.payment_id)
+    assert statements == ["read", "change"]
+    statements.clear()
+    await desk.transfer(10_000)
+    assert statements == ["record", "change"]
 
 
 async def test_a_warm_purchase_asks_the_services_below_once_for_each_step(desk: Desk) -> None:
