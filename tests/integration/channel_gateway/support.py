@@ -169,7 +169,7 @@ class GatewayProcess:
             "PAYCENTER_CHANNEL_SEND_ATTEMPTS": "2",
             "PAYCENTER_UNKNOWN_QUERY_SCHEDULE_SECONDS": "[0.2, 0.3]",
             "PAYCENTER_WORKING_QUERY_SCHEDULE_SECONDS": "[0.3]",
-            "PAYCENTER_WAITING_QUERY_SCHEDULE_SECONDS": "[0.5]",
+            "PAYCENTER_WAITING_QUERY_SCHEDULE_SECONDS": "[600]",
             "PAYCENTER_NOT_FOUND_PROOF_SECONDS": "1.5",
             "PAYCENTER_REPAIR_IDLE_SECONDS": "0.05",
             "PAYCENTER_ACCOUNT_CACHE_SECONDS": "0.2",
@@ -217,6 +217,12 @@ class GatewayProcess:
         with psycopg.connect(url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
+
+    def look_now(self, channel_order_id: str) -> None:
+        """Lets the repair worker look at an order at once."""
+        self.sql(
+            "UPDATE channel_order SET next_step_time = now() WHERE channel_order_id = %s", channel_order_id
+        )
 
     def notices(self, channel_order_id: str) -> list[tuple[str, str, int]]:
         """State, refusal and receive count of every notice about an order, oldest first."""

@@ -217,11 +217,12 @@ async def test_close_and_payment_at_the_same_moment_end_in_one_truth(
 
 
 async def test_a_lost_notice_is_made_good_by_the_gateways_own_query(
-    shop: Shop, sandbox: SandboxProcess
+    shop: Shop, sandbox: SandboxProcess, server: GatewayProcess
 ) -> None:
     sandbox.fault("wechat", "notice", "no_notice", count=1)
     order = await shop.pay("wechat_pay", QR, 500)
     sandbox.post(f"/sandbox/payments/{order.channel_order_id}/pay")
+    server.look_now(order.channel_order_id)
     await shop.gateway.until(order.channel_order_id, SUCCEEDED)
     assert sandbox.attempts(order.channel_order_id) == []
 
@@ -235,9 +236,13 @@ async def test_a_slow_channel_holds_up_nobody_else(shop: Shop, sandbox: SandboxP
     assert {order.state for order in await asyncio.gather(*slow)} == {UNKNOWN}
 
 
-async def test_an_order_past_its_expiry_is_closed_by_the_gateway(shop: Shop, sandbox: SandboxProcess) -> None:
+async def test_an_order_past_its_expiry_is_closed_by_the_gateway(shop: Shop, server: GatewayProcess) -> None:
     request = shop.payment_request("alipay", QR, 500)
     request.expire_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=2))
     order = (await shop.gateway.call("CreateChannelPayment", request)).channel_order
-    assert order.state == ACCEPTED
+    server.look_now(order.channel_order_id)
+    await asyncio.sleep(0.5)
+    assert (await shop.gateway.order(order.channel_order_id)).state == ACCEPTED
+    await asyncio.sleep(4)
+    server.look_now(order.channel_order_id)
     await shop.gateway.until(order.channel_order_id, CLOSED)
