@@ -120,11 +120,6 @@ async def close_attempt(parts: Parts, file: OrderFile, attempt: Attempt) -> Orde
 
 
 async def _answer(parts: Parts, command: commands.CloseOrder, shard: int) -> answers.CloseOrderResponse:
-    with span("update_order"):
-        return await _complete(parts, command, shard)
-
-
-async def _complete(parts: Parts, command: commands.CloseOrder, shard: int) -> answers.CloseOrderResponse:
     async with parts.database.begin() as connection:
         file = await order_files.read_file(connection, shard, command.order_id)
         if file is None:

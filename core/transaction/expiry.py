@@ -10,7 +10,6 @@ from core.transaction.domain.records import OrderFile
 from core.transaction.domain.states import PAYER_PAYS_KINDS, OrderState
 from core.transaction.parts import Parts
 from core.transaction.store.due_work import DueWork
-from runtime.telemetry import span
 
 
 async def take_up(parts: Parts, work: DueWork) -> None:
@@ -18,10 +17,9 @@ async def take_up(parts: Parts, work: DueWork) -> None:
 
     Attempts of an order that is being closed already have waits of their own.
     """
-    with span("update_order"):
-        file = await order_changes.decide(
-            parts, lambda seen: _expire(parts, seen), shard=work.shard, order_id=work.order_id
-        )
+    file = await order_changes.decide(
+        parts, lambda seen: _expire(parts, seen), shard=work.shard, order_id=work.order_id
+    )
     if file.order.state is OrderState.CLOSING and work.state != OrderState.CLOSING:
         await close_order.close_attempts(parts, file)
 

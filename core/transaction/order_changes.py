@@ -24,6 +24,7 @@ from runtime.database import after_commit
 from runtime.errors import PaycenterError, Reason
 from runtime.ids import NumberKind, new_number
 from runtime.outbox import SUBJECT_ROOT
+from runtime.telemetry import span
 
 SHORTEST_STEP: Final = timedelta(microseconds=1)
 """Least time between two changes of one order, so that their order can be seen in their instants."""
@@ -47,11 +48,33 @@ async def decide(
     With `known` the decision is first tried on what was read before, without a lock; when somebody else was faster
     the order is read again, locked, and decided anew. Raises PaycenterError(ORDER_NOT_FOUND).
     """
-    if known is not None:
-        change = decision(replace(known, read_time=parts.database_clock.now()))
-        file = await _try_to_store(parts, change, answer_of) if change is not None else None
-        if file is not None:
-            return file
+    with span("update_order"):
+        if known is not None:
+            file = await _decide_unlocked(parts, decision, known, answer_of)
+            if file is not None:
+                return file
+        return await _decide_locked(parts, decision, shard, order_id, answer_of)
+
+
+async def _decide_unlocked(
+    parts: Parts, decision: Decide, known: OrderFile, answer_of: AnswerOf | None
+) -> OrderFile | None:
+    change = decision(replace(known, read_time=parts.database_clock.now()))
+    if change is None:
+        return None
+    made = _make(parts, change, answer_of)
+    opened = parts.database.autocommit() if made.is_one_statement else parts.database.begin()
+    try:
+        async with opened as connection:
+            await _store(parts, connection, made)
+    except order_saving.ChangeLost:
+        return None
+    return made.file
+
+
+async def _decide_locked(
+    parts: Parts, decision: Decide, shard: int, order_id: str, answer_of: AnswerOf | None
+) -> OrderFile:
     async with parts.database.begin() as connection:
         locked = await order_files.read_file(connection, shard, order_id, lock=True)
         if locked is None:
@@ -63,17 +86,6 @@ async def decide(
         if answer_of is not None:
             await _answer_alone(connection, locked, answer_of)
     return locked
-
-
-async def _try_to_store(parts: Parts, change: Change, answer_of: AnswerOf | None) -> OrderFile | None:
-    made = _make(parts, change, answer_of)
-    opened = parts.database.autocommit() if made.is_one_statement else parts.database.begin()
-    try:
-        async with opened as connection:
-            await _store(parts, connection, made)
-    except order_saving.ChangeLost:
-        return None
-    return made.file
 
 
 async def store(

@@ -18,7 +18,6 @@ from runtime.context import with_business_id
 from runtime.errors import PaycenterError
 from runtime.ids import NumberKind, new_number, shard_of_number
 from runtime.logs import get_logger
-from runtime.telemetry import span
 
 
 async def apply(
@@ -66,13 +65,21 @@ def _meaning(parts: Parts, file: OrderFile, report: PaymentReport) -> Change | N
 
 
 async def settle(
-    parts: Parts, file: OrderFile, attempt_id: str, *, answer_of: AnswerOf | None = None
+    parts: Parts,
+    file: OrderFile,
+    attempt_id: str,
+    *,
+    answer_of: AnswerOf | None = None,
+    is_due: bool = False,
 ) -> OrderFile:
     """Moves the winner's money to the receivers and makes the order PAID; harmless to repeat.
 
-    Without an answer of PaymentCore everything stays as it is and the worker asks again.
+    Without an answer of PaymentCore everything stays as it is and the worker asks again. A transfer after one that
+    failed is begun by the worker alone, when it `is_due`.
     """
     attempt = _attempt_of(file, attempt_id)
+    if not attempt.transfer_payment_id and not attempts.may_begin_transfer(attempt, is_due=is_due):
+        return await order_changes.answer_alone(parts, file, answer_of)
     with with_business_id(file.order.business_id):
         try:
             report = await _transfer(parts, file, attempt)
@@ -88,41 +95,52 @@ async def settle(
                 parts,
                 file,
                 lambda seen: attempts.settle_refused(
-                    seen, _attempt_of(seen, attempt_id), reason, plan=parts.plan
+                    seen,
+                    _attempt_of(seen, attempt_id),
+                    reason,
+                    plan=parts.plan,
+                    transfer_round=attempt.transfer_round,
                 ),
                 answer_of,
             )
         return await _decide_on_winner(
             parts,
             file,
-            lambda seen: attempts.settle(seen, _attempt_of(seen, attempt_id), report, plan=parts.plan),
+            lambda seen: attempts.settle(
+                seen,
+                _attempt_of(seen, attempt_id),
+                report,
+                plan=parts.plan,
+                transfer_round=attempt.transfer_round,
+            ),
             answer_of,
         )
 
 
 async def _transfer(parts: Parts, file: OrderFile, attempt: Attempt) -> PaymentReport:
-    """Begins the transfer, or asks after the one that was begun and not decided."""
+    """Begins the transfer, or asks after the one that was begun and not decided.
+
+    From the second round on events are heard meanwhile: they may be of the transfer before.
+    """
     if attempt.transfer_payment_id:
         return await parts.payment_core.query(attempt.transfer_payment_id)
-    parts.settling.add(attempt.attempt_id)
-    try:
+    if attempt.transfer_round > 1:
         return await parts.payment_core.settle(file.order, attempt)
-    finally:
-        parts.settling.discard(attempt.attempt_id)
+    with parts.calling_for(attempt.attempt_id):
+        return await parts.payment_core.settle(file.order, attempt)
 
 
 async def _decide_on_winner(
     parts: Parts, file: OrderFile, decision: order_changes.Decide, answer_of: AnswerOf | None
 ) -> OrderFile:
-    with span("update_order"):
-        return await order_changes.decide(
-            parts,
-            decision,
-            shard=file.order.shard,
-            order_id=file.order.order_id,
-            known=file,
-            answer_of=answer_of,
-        )
+    return await order_changes.decide(
+        parts,
+        decision,
+        shard=file.order.shard,
+        order_id=file.order.order_id,
+        known=file,
+        answer_of=answer_of,
+    )
 
 
 def _is_unsettled(file: OrderFile, attempt_id: str) -> bool:

@@ -4,6 +4,8 @@ for correctness but the database."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from core.transaction.database_clock import DatabaseClock
@@ -28,8 +30,8 @@ class Nudges:
 class Parts:
     """The service's database, event log, request ids, the service below, and its waits.
 
-    `settling` holds the attempts whose money this process is moving at this moment: the answer of that call says what
-    the event of the same transfer would say.
+    `calls_under_way` holds the attempts for which this process waits for an answer of PaymentCore: it says what the
+    events of the same moment would say.
     """
 
     database: Database
@@ -40,6 +42,15 @@ class Parts:
     clock: Clock
     database_clock: DatabaseClock
     nudges: Nudges = field(default_factory=Nudges)
-    settling: set[str] = field(default_factory=set)
+    calls_under_way: set[str] = field(default_factory=set)
     order_expire_seconds: float = 900.0
     order_longest_expire_seconds: float = 604800.0
+
+    @contextmanager
+    def calling_for(self, attempt_id: str) -> Iterator[None]:
+        """Marks an attempt as one whose call is under way inside the block."""
+        self.calls_under_way.add(attempt_id)
+        try:
+            yield
+        finally:
+            self.calls_under_way.discard(attempt_id)

@@ -67,10 +67,11 @@ async def _record(
         file = require_merchant(file, command.order_id, command.merchant_id)
         if isinstance(claim, Replay):
             return _replayed(file, claim)
-        with with_business_id(file.order.business_id), span("validate"):
+        with with_business_id(file.order.business_id):
             if isinstance(claim, Resume):
                 return file, claim.resource_id or ""
-            _require_payable(parts, file, command.instruction)
+            with span("validate"):
+                _require_payable(parts, file, command.instruction)
             attempt = _new_attempt(parts, file, command, attempt_id)
             return await order_changes.store(parts, connection, begin_attempt(file, attempt)), attempt_id
 
@@ -178,7 +179,8 @@ async def send(parts: Parts, file: OrderFile, attempt_id: str) -> OrderFile:
     if not attempt.is_open or attempt.payment_id:
         return await order_changes.answer_alone(parts, file, answer_of)
     try:
-        report = await parts.payment_core.begin(file.order, attempt)
+        with parts.calling_for(attempt_id):
+            report = await parts.payment_core.begin(file.order, attempt)
     except PaycenterError as error:
         if not is_refusal(error):
             get_logger().warning(
@@ -192,15 +194,14 @@ async def send(parts: Parts, file: OrderFile, attempt_id: str) -> OrderFile:
 
 async def _refuse(parts: Parts, file: OrderFile, attempt_id: str, error: PaycenterError) -> None:
     refusal = refusal_of(error)
-    with span("update_order"):
-        await order_changes.decide(
-            parts,
-            lambda seen: refuse_attempt(seen, _attempt_of(seen, attempt_id), refusal),
-            shard=file.order.shard,
-            order_id=file.order.order_id,
-            known=file,
-            answer_of=lambda seen: _refused(_attempt_of(seen, attempt_id)),
-        )
+    await order_changes.decide(
+        parts,
+        lambda seen: refuse_attempt(seen, _attempt_of(seen, attempt_id), refusal),
+        shard=file.order.shard,
+        order_id=file.order.order_id,
+        known=file,
+        answer_of=lambda seen: _refused(_attempt_of(seen, attempt_id)),
+    )
 
 
 def _refused(attempt: Attempt) -> Answer:

@@ -68,16 +68,17 @@ def _kind_of(number: str) -> NumberKind | None:
 
 async def _is_known(parts: Parts, report: PaymentReport) -> bool:
     """Whether the event tells what the answer of a call told, or is about to: then nothing has to be locked."""
-    if report.kind is PaymentKind.TRANSFER and report.transaction_number in parts.settling:
-        return True
-    if report.state in _DECIDED and report.kind is not PaymentKind.TRANSFER:
+    is_transfer = report.kind is PaymentKind.TRANSFER
+    if report.state in _DECIDED and not is_transfer:
         return False
+    if report.transaction_number in parts.calls_under_way:
+        return True
     async with parts.database.read() as connection:
         seen = await order_files.payment_seen(
             connection, shard=shard_of_number(report.transaction_number), attempt_id=report.transaction_number
         )
     if seen is None:
         return False
-    if report.kind is PaymentKind.TRANSFER and seen.payment_id != report.payment_id:
-        return seen.state == "SUCCEEDED"
+    if is_transfer and seen.payment_id != report.payment_id:
+        return seen.state == "SUCCEEDED" and seen.transfer_payment_id == report.payment_id
     return seen.payment_id == report.payment_id and seen.payment_version >= report.version

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from sqlalchemy.exc import IntegrityError
 
-from core.transaction import commands, order_changes, split_refund
+from core.transaction import commands, metrics, order_changes, split_refund
 from core.transaction.access import require_merchant, require_order_number, require_tenant, shard_of_kind
 from core.transaction.domain import refunds
+from core.transaction.domain.change import Change
 from core.transaction.domain.plan import later
 from core.transaction.domain.records import Attempt, OrderFile, PaymentReport, Refund
 from core.transaction.domain.states import PaymentKind, RefundState
@@ -71,10 +72,11 @@ async def _record(
             command.order_id,
             command.merchant_id,
         )
-        with with_business_id(file.order.business_id), span("validate"):
+        with with_business_id(file.order.business_id):
             if isinstance(claim, Resume):
                 return file, claim.resource_id or ""
-            refunds.require_refundable(file.order, command.amount)
+            with span("validate"):
+                refunds.require_refundable(file.order, command.amount)
             refund = _new_refund(parts, file, command, refund_id)
             return await order_changes.store(parts, connection, refunds.begin_refund(file, refund)), refund_id
 
@@ -127,13 +129,19 @@ async def carry_out(parts: Parts, file: OrderFile, refund_id: str) -> OrderFile:
         return await _decide(
             parts,
             file,
-            lambda seen: refunds.refuse_refund(seen, _refund_of(seen, refund_id), reason, plan=parts.plan),
+            lambda seen: refunds.refuse_refund(
+                seen,
+                _refund_of(seen, refund_id),
+                reason,
+                plan=parts.plan,
+                round_number=refund.round_number,
+            ),
             answer_of,
         )
     return await _decide(
         parts,
         file,
-        lambda seen: refunds.record_report(seen, _refund_of(seen, refund_id), report, plan=parts.plan),
+        lambda seen: _meaning(parts, seen, refund_id, report, round_number=refund.round_number),
         answer_of,
     )
 
@@ -154,10 +162,25 @@ async def apply(parts: Parts, report: PaymentReport) -> None:
             order_id = await order_files.order_of_refund(connection, shard=shard, refund_id=refund_id) or ""
     await order_changes.decide(
         parts,
-        lambda seen: refunds.record_report(seen, _refund_of(seen, refund_id), report, plan=parts.plan),
+        lambda seen: _meaning(parts, seen, refund_id, report),
         shard=shard,
         order_id=order_id,
     )
+
+
+def _meaning(
+    parts: Parts, file: OrderFile, refund_id: str, report: PaymentReport, *, round_number: int | None = None
+) -> Change | None:
+    refund = _refund_of(file, refund_id)
+    if refunds.contradicts(refund, report):
+        metrics.contradictions.inc()
+        get_logger().error(
+            "money went back for a refund that was decided otherwise",
+            payment_id=report.payment_id,
+            refund_id=refund_id,
+            state=refund.state.value,
+        )
+    return refunds.record_report(file, refund, report, plan=parts.plan, round_number=round_number)
 
 
 async def get_refund(parts: Parts, refund_id: str) -> Refund:
@@ -204,15 +227,14 @@ def refund_not_found(refund_id: str) -> PaycenterError:
 async def _decide(
     parts: Parts, file: OrderFile, decision: order_changes.Decide, answer_of: AnswerOf | None
 ) -> OrderFile:
-    with span("update_order"):
-        return await order_changes.decide(
-            parts,
-            decision,
-            shard=file.order.shard,
-            order_id=file.order.order_id,
-            known=file,
-            answer_of=answer_of,
-        )
+    return await order_changes.decide(
+        parts,
+        decision,
+        shard=file.order.shard,
+        order_id=file.order.order_id,
+        known=file,
+        answer_of=answer_of,
+    )
 
 
 def _refund_of(file: OrderFile, refund_id: str) -> Refund:

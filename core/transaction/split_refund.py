@@ -16,7 +16,6 @@ from core.transaction.remote import is_refusal
 from runtime.errors import PaycenterError
 from runtime.logs import get_logger
 from runtime.money import Money
-from runtime.telemetry import span
 
 MOST_ROUNDS = 2
 """How often legs are moved in one go: taken, and given back when one was refused."""
@@ -40,14 +39,13 @@ async def move_legs(parts: Parts, file: OrderFile, refund_id: str) -> OrderFile:
         if refund is None or not waiting:
             break
         moves = await asyncio.gather(*(_move(parts, file, refund, leg, back=back) for leg, back in waiting))
-        with span("update_order"):
-            file = await order_changes.decide(
-                parts,
-                partial(_record, parts, refund_id, moves),
-                shard=file.order.shard,
-                order_id=file.order.order_id,
-                known=file,
-            )
+        file = await order_changes.decide(
+            parts,
+            partial(_record, parts, refund_id, moves),
+            shard=file.order.shard,
+            order_id=file.order.order_id,
+            known=file,
+        )
     return file
 
 
