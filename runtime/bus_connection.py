@@ -23,6 +23,7 @@ from nats.js.api import DiscardPolicy, PubAck, RetentionPolicy, StorageType, Str
 from runtime.errors import PaycenterError, Reason
 from runtime.logs import get_logger
 from runtime.outbox import SUBJECT_ROOT, StoredEvent
+from runtime.tasks import cancel_and_wait
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 TRACEPARENT: Final = "traceparent"
@@ -173,8 +174,7 @@ class Bus:
         """Ends the connection. Idempotent."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait((keeper,))
+            await cancel_and_wait((keeper,))
         client, self._client = self._client, None
         self._on_lost()
         if client is not None:

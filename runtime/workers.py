@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from runtime.clock import Clock, SystemClock
 from runtime.errors import PaycenterError
 from runtime.logs import get_logger
+from runtime.tasks import cancel_and_wait
 
 FIRST_BACK_OFF_SECONDS: Final = 0.1
 LONGEST_BACK_OFF_SECONDS: Final = 10.0
@@ -89,9 +90,7 @@ async def run_workers(workers: Sequence[Worker], clock: Clock, stop_event: async
         if loops:
             await asyncio.wait(loops, timeout=_STOP_GRACE_SECONDS)
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await cancel_and_wait(loops)
         for worker in workers:
             await _close(worker)
 

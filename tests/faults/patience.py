@@ -10,7 +10,7 @@ from paycenter_client import Conflict, OutcomeUnknown, PaycenterError, Unavailab
 
 from clients.cli.failure import CommandFailed
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 150.0
 """Longest time for which one call is repeated: far more than any outage of these scenarios."""
 
 Answer = TypeVar("Answer")

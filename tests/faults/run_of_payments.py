@@ -65,11 +65,6 @@ class RunOfPayments:
         """Whether callers still have something to ask."""
         return self._work is not None and not self._work.done()
 
-    @property
-    def payer_acts(self) -> int:
-        """How many payers have acted so far."""
-        return self._payer_acts
-
     async def at(self, share: float) -> None:
         """Waits until payers have acted on a share of the orders; raises what made the run fail."""
         assert self._work is not None

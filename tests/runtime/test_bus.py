@@ -149,6 +149,13 @@ class TestPublishing:
         await bus.close()
         await bus.close()
 
+    async def test_leaving_while_the_connection_is_being_made_ends_it(self) -> None:
+        for attempt in range(20):
+            bus = await Bus.connect("nats://127.0.0.1:1", wait_seconds=0)
+            await asyncio.sleep(0.0005 * attempt)
+            async with asyncio.timeout(5):
+                await bus.close()
+
 
 class TestDelivery:
     async def test_an_event_reaches_the_consumer_in_the_scope_it_was_made_in(

@@ -158,6 +158,26 @@ async def test_a_step_that_never_ends_does_not_keep_the_server(monkeypatch: pyte
     assert worker.closed
 
 
+async def test_a_step_that_swallows_its_cancellation_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers_module, "_STOP_GRACE_SECONDS", 0.05)
+
+    class Deaf(Sweeper):
+        async def step(self) -> int:
+            self.steps += 1
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(3600)
+            return 0
+
+    worker = Deaf(lambda _step: 0)
+    task, stop = _run(worker)
+    await eventually(lambda: worker.steps == 1)
+    assert await _stop(task, stop) < 5
+
+
 async def test_without_workers_a_server_waits_for_its_stop() -> None:
     stop = asyncio.Event()
     task = asyncio.create_task(run_workers([], SystemClock(), stop))

@@ -178,7 +178,10 @@ async def test_a_winner_keeps_its_order_from_expiring_while_it_is_being_settled(
     _let_time_pass(quiet_desk)
     await quiet_desk.step("repair-order")
     assert (await quiet_desk.see(order)).state == tc.ORDER_STATE_PAYING
-    assert (await quiet_desk.close(order)).state == tc.ORDER_STATE_PAID
+    assert (await quiet_desk.close(order)).state == tc.ORDER_STATE_PAYING
+    quiet_desk.make_due()
+    await quiet_desk.step("repair-attempt")
+    assert (await quiet_desk.see(order)).state == tc.ORDER_STATE_PAID
 
 
 async def test_closing_and_paying_at_once_comes_to_one_end(desk: Desk) -> None:
