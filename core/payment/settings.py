@@ -73,7 +73,10 @@ class PaymentSettings(RuntimeSettings):
         default=300.0, gt=0.0, description="Wait between the queries of a payment that needs a person."
     )
     channel_event_consumers: int = Field(
-        default=16, ge=1, le=64, description="Channel events that are carried out side by side in one process."
+        default=16,
+        ge=1,
+        le=64,
+        description="Channel events that are carried out side by side in one process.",
     )
     risk_rules: tuple[RiskRule, ...] = Field(
         default=(RiskRule(name="single_amount", kind="single_amount", limit=10_000_000_000),),
