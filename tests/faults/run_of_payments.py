@@ -15,7 +15,7 @@ from tests.faults.convergence import Convergence
 from tests.faults.patience import PATIENCE_SECONDS, insist, insist_at_sandbox
 from tests.faults.plans import PlannedOrder, Story, planned_orders
 
-CONVERGENCE_SECONDS = 60.0
+CONVERGENCE_SECONDS = 150.0
 _CREDENTIAL_SECONDS = 4.0
 _LOOK_EVERY_SECONDS = 0.1
 _PAID = frozenset({tc.ORDER_STATE_PAID, tc.ORDER_STATE_PARTLY_REFUNDED, tc.ORDER_STATE_REFUNDED})

@@ -74,6 +74,22 @@ async def test_a_notice_for_one_order_of_the_account_does_not_pay_another(
 
 
 @pytest.mark.parametrize("channel", ["alipay", "wechat_pay"])
+async def test_a_notice_for_one_account_does_not_pay_an_order_of_another(
+    shop: Shop, sandbox: SandboxProcess, channel: str, merchant_key: Any
+) -> None:
+    other = await open_shop(shop.gateway, sandbox, merchant_key)
+    own, foreign = await shop.pay(channel, QR, 500), await other.pay(channel, QR, 500)
+    sandbox.post(
+        f"/sandbox/notices/{own.channel_order_id}/resend",
+        kind="other_order_notice",
+        other=foreign.channel_order_id,
+    )
+    (notice,) = await notices_of(shop, account_of(shop, channel))
+    assert (notice.refusal, notice.channel_order_id) == ("ORDER_NOT_FOUND", "")
+    assert (await shop.gateway.order(foreign.channel_order_id)).state == ACCEPTED
+
+
+@pytest.mark.parametrize("channel", ["alipay", "wechat_pay"])
 async def test_another_merchants_true_notice_at_this_address_is_refused(
     shop: Shop, sandbox: SandboxProcess, server: GatewayProcess, channel: str, merchant_key: Any
 ) -> None:

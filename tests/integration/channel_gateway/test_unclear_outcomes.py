@@ -74,6 +74,17 @@ async def test_not_found_proves_nothing_until_the_channels_interval_has_passed(
     assert proven.failure.outcome_safety == 1
 
 
+async def test_a_close_before_the_channels_interval_has_passed_proves_nothing(
+    shop: Shop, sandbox: SandboxProcess
+) -> None:
+    sandbox.fault("wechat", "pay", "timeout_before", count=1, seconds=0.1)
+    order = await shop.pay("wechat_pay", QR, 500)
+    closed = await shop.gateway.close_order(order.channel_order_id)
+    assert (order.state, closed.state) == (UNKNOWN, UNKNOWN)
+    proven = await shop.gateway.until(order.channel_order_id, NOT_SENT)
+    assert proven.update_time.ToMicroseconds() - proven.create_time.ToMicroseconds() >= 1_500_000
+
+
 async def test_a_channel_that_cannot_be_reached_is_not_sent(shop: Shop, server: GatewayProcess) -> None:
     server.sql(
         "UPDATE payment_account SET version = version + 1, settings = settings || %s::jsonb"

@@ -130,6 +130,8 @@ async def test_pages_tell_the_same_as_the_watch(desk: Desk) -> None:
 
 async def test_a_draining_server_ends_the_stream_and_says_so(desk: Desk) -> None:
     async with _watch(desk.caller) as call:
+        await desk.order()
+        await _next(call)
         stopping = asyncio.create_task(desk.wiring.server.stop())
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await _next(call)
