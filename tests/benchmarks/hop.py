@@ -28,9 +28,9 @@ from runtime.settings import RuntimeSettings
 from runtime.telemetry import setup_telemetry
 
 SERVICE = "paycenter.transaction.v1.TransactionCore"
-ROUNDS = 5
-CALLS_ALONE = 1500
-CALLS_TOGETHER = 6000
+ROUNDS = 3
+CALLS_ALONE = 1000
+CALLS_TOGETHER = 4000
 CALLERS = 32
 
 
