@@ -47,7 +47,8 @@ from runtime.wire import (
 WordT = TypeVar("WordT", bound=StrEnum)
 
 
-def _values(enum: Any, prefix: str, words: type[WordT]) -> Mapping[WordT, int]:
+def _values(enum: Any, prefix: str, words: type[WordT]) -> Mapping[WordT, Any]:
+    # Any: the contract types each enum's numbers apart, and this builds the tables of all of them.
     return MappingProxyType({word: enum.Value(prefix + word.value) for word in words})
 
 
@@ -79,7 +80,7 @@ def merchant_to_proto(merchant: Merchant) -> pb.Merchant:
         merchant_id=merchant.merchant_id,
         tenant_merchant_number=merchant.tenant_merchant_number,
         display_name=merchant.display_name,
-        state=MERCHANT_STATES[merchant.state],  # type: ignore[arg-type]
+        state=MERCHANT_STATES[merchant.state],
         etag=etag_of(merchant.version),
         create_time=timestamp_from_datetime(merchant.create_time),
         update_time=timestamp_from_datetime(merchant.update_time),
@@ -95,7 +96,7 @@ def account_to_proto(account: PaymentAccount, *, notice_url: str) -> pb.PaymentA
         display_name=account.display_name,
         settings=dict(account.settings),
         fee_ratio=decimal_pb2.Decimal(value=format_fee_ratio(account.fee_ratio_millionths)),
-        state=ACCOUNT_STATES[account.state],  # type: ignore[arg-type]
+        state=ACCOUNT_STATES[account.state],
         notice_url=notice_url,
         etag=etag_of(account.version),
         create_time=timestamp_from_datetime(account.create_time),
@@ -108,13 +109,13 @@ def order_to_proto(order: ChannelOrder) -> pb.ChannelOrder:
     message = pb.ChannelOrder(
         channel_order_id=order.channel_order_id,
         payment_id=order.payment_id,
-        kind=ORDER_KINDS[order.kind],  # type: ignore[arg-type]
+        kind=ORDER_KINDS[order.kind],
         merchant_id=order.merchant_id,
         payment_account_id=order.payment_account_id,
         channel=order.channel,
         amount=money_to_proto(order.amount),
         channel_fee=money_to_proto(order.channel_fee),
-        state=ORDER_STATES[order.state],  # type: ignore[arg-type]
+        state=ORDER_STATES[order.state],
         channel_transaction_id=order.channel_transaction_id,
         refunded_channel_order_id=order.refunded_channel_order_id,
         business_id=order.business_id,
@@ -123,7 +124,7 @@ def order_to_proto(order: ChannelOrder) -> pb.ChannelOrder:
         update_time=timestamp_from_datetime(order.update_time),
     )
     if order.invoke_method is not None:
-        message.invoke_method = INVOKE_METHODS[order.invoke_method]  # type: ignore[assignment]
+        message.invoke_method = INVOKE_METHODS[order.invoke_method]
     if order.failure is not None:
         message.failure.CopyFrom(failure_to_proto(order.failure))
     if order.credential is not None and order.state not in SETTLED_STATES:
@@ -136,10 +137,10 @@ def order_to_proto(order: ChannelOrder) -> pb.ChannelOrder:
 def failure_to_proto(failure: Failure) -> pb.ChannelFailure:
     """Returns the contract's form of a failure."""
     return pb.ChannelFailure(
-        reason=FAILURE_REASONS[failure.reason],  # type: ignore[arg-type]
+        reason=FAILURE_REASONS[failure.reason],
         channel_code=failure.channel_code,
         channel_message=failure.channel_message,
-        outcome_safety=OUTCOME_SAFETIES[failure.outcome_safety],  # type: ignore[arg-type]
+        outcome_safety=OUTCOME_SAFETIES[failure.outcome_safety],
     )
 
 
@@ -178,7 +179,7 @@ def notice_to_proto(notice: StoredNotice) -> pb.Notice:
         notice_id=notice.notice_id,
         channel=notice.channel,
         payment_account_id=notice.payment_account_id,
-        state=NOTICE_STATES[notice.state],  # type: ignore[arg-type]
+        state=NOTICE_STATES[notice.state],
         refusal=notice.refusal,
         channel_order_id=notice.channel_order_id,
         receive_count=notice.receive_count,
@@ -193,7 +194,7 @@ def event_payload(order: ChannelOrder, event_type: EventType) -> tuple[str, byte
     message = pb.ChannelEvent(
         event_id=event_id,
         event_time=timestamp_from_datetime(order.update_time),
-        event_type=EVENT_TYPES[event_type],  # type: ignore[arg-type]
+        event_type=EVENT_TYPES[event_type],
         business_id=order.business_id,
         channel_order=order_to_proto(order),
     )
@@ -255,7 +256,7 @@ def _capability(capability: Capability) -> pb.ChannelCapability:
         operation=capability.operation.value, currency_codes=capability.currency_codes
     )
     if capability.invoke_method is not None:
-        message.invoke_method = INVOKE_METHODS[capability.invoke_method]  # type: ignore[assignment]
+        message.invoke_method = INVOKE_METHODS[capability.invoke_method]
     if capability.refund_window is not None:
         message.refund_window.CopyFrom(duration_from_timedelta(capability.refund_window))
     if capability.not_found_proof is not None:

@@ -52,7 +52,7 @@ async def build(settings: ChannelGatewaySettings, resources: AsyncExitStack) -> 
         get_logger().info("listening for notices", address=listener.address)
         await listener.serve(parts.accounts, inbox, drain)
 
-    api = ChannelGatewayApi(parts, release=version("paycenter"))  # type: ignore[abstract]
+    api = ChannelGatewayApi(parts, release=version("paycenter"))  # type: ignore[abstract]  # the rest is not served yet
     return GrpcServer(
         settings,
         "channel_gateway",

@@ -63,9 +63,9 @@ def read_public_key(text: str) -> RSAPublicKey:
     """Reads an RSA public key in PEM, the bare base64 of its DER, or a certificate in PEM. Raises ValueError."""
     try:
         if "BEGIN CERTIFICATE" in text:
-            key = x509.load_pem_x509_certificate(text.encode()).public_key()
+            key: object = x509.load_pem_x509_certificate(text.encode()).public_key()
         else:
-            key = serialization.load_der_public_key(_der_of(text))  # type: ignore[assignment]
+            key = serialization.load_der_public_key(_der_of(text))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ValueError("is not a public key in PEM or base64") from None
     if not isinstance(key, RSAPublicKey):

@@ -5,6 +5,8 @@ Invariant: what a trade has refunded and is refunding never exceeds what was cha
 
 from __future__ import annotations
 
+from functools import partial
+
 from channel_gateway.sandbox.behaviour import Behaviour
 from channel_gateway.sandbox.books import Books
 from channel_gateway.sandbox.clock import now_milliseconds
@@ -29,7 +31,7 @@ class Refunds:
         """Schedules the refunds that were in process when this process ended."""
         for refund in list(self._books.refunds.values()):
             if refund.state == RefundState.PROCESSING and refund.due_milliseconds:
-                self._schedule.at(refund.due_milliseconds, lambda due=refund: self._finish_due(due))  # type: ignore[misc]
+                self._schedule.at(refund.due_milliseconds, partial(self._finish_due, refund))
 
     def accept(self, trade: Trade, refund: Refund, *, immediate: bool) -> tuple[Refund, bool]:
         """Accepts a refund and tells whether it is new; immediate refunds finish now, others on schedule.

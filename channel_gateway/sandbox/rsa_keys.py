@@ -68,15 +68,15 @@ def public_key_from_text(text: str) -> rsa.RSAPublicKey:
     """Reads an RSA public key from PEM, bare base64 or a certificate; raises ValueError otherwise."""
     body = text.strip()
     if "BEGIN CERTIFICATE" in body:
-        key = x509.load_pem_x509_certificate(body.encode()).public_key()
+        key: object = x509.load_pem_x509_certificate(body.encode()).public_key()
     elif body.startswith("-----BEGIN"):
-        key = serialization.load_pem_public_key(body.encode())  # type: ignore[assignment]
+        key = serialization.load_pem_public_key(body.encode())
     else:
         try:
             der = base64.b64decode("".join(body.split()), validate=True)
         except binascii.Error as error:
             raise ValueError("neither PEM nor base64") from error
-        key = serialization.load_der_public_key(der)  # type: ignore[assignment]
+        key = serialization.load_der_public_key(der)
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("not an RSA public key")
     return key

@@ -29,7 +29,7 @@ class Schedule:
             self._handles.discard(handle)
             try:
                 call()
-            except Exception:
+            except Exception:  # one step that fails must not take the loop of all channels with it
                 logger.exception("a scheduled step failed")
 
         handle = loop.call_later(delay_seconds, run)

@@ -5,6 +5,8 @@ Invariant: the amount leaves the balance when the transfer is accepted and retur
 
 from __future__ import annotations
 
+from functools import partial
+
 from channel_gateway.sandbox.behaviour import Behaviour
 from channel_gateway.sandbox.books import Books
 from channel_gateway.sandbox.clock import now_milliseconds
@@ -31,7 +33,7 @@ class Transfers:
             if transfer.state == TransferState.ACCEPTED and transfer.due_milliseconds:
                 self._schedule.at(
                     transfer.due_milliseconds,
-                    lambda due=transfer: self._finish_due(due),  # type: ignore[misc]
+                    partial(self._finish_due, transfer),
                 )
 
     def accept(self, transfer: Transfer, *, immediate: bool) -> tuple[Transfer, bool]:

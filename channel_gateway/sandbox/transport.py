@@ -40,7 +40,7 @@ class NoAnswer(Response):
         super().__init__()
         self._seconds = seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the form that ASGI gives
         """Waits until the client gives up or the time is over."""
         transport: asyncio.Transport = scope["state"][_TRANSPORT]
         if self._seconds == 0:
